@@ -1,0 +1,77 @@
+"""What a valid configuration says, as the other modules take it: frozen, with defaults, secrets masked."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ApiSettings(_Settings):
+    """How one tenant's API is asked."""
+
+    url: str
+    """Without a slash at its end."""
+    key_id: str
+    key_type: Literal["advanced", "standard"] = "advanced"
+    key: SecretStr
+    key_file: Path | None = None
+    """Where the key was read from, if from a file: it may be rotated there."""
+    requests_per_second: float = 5.0
+    timeout_seconds: float = 10.0
+    ca_file: Path | None = None
+    proxy_url: SecretStr | None = None
+
+
+class Action(_Settings):
+    """One script execution to track."""
+
+    id: str
+    labels: tuple[tuple[str, str], ...] = ()
+    """Names and values, sorted by name."""
+
+
+class Tenant(_Settings):
+    """One Cortex XDR tenant, and what is tracked there."""
+
+    name: str | None = None
+    """None for the only tenant of a configuration without ``tenants``."""
+    api: ApiSettings
+    actions: tuple[Action, ...] = ()
+    action_files: tuple[str, ...] = ()
+
+
+class PollSettings(_Settings):
+    """How often actions are polled, and how long they are kept."""
+
+    interval_seconds: float = 60.0
+    settled_interval_seconds: float = 3600.0
+    retire_after_seconds: float = 7 * 86_400.0
+    """0: never."""
+    stale_after_seconds: float = 3600.0
+    """0: never."""
+
+
+class StateSettings(_Settings):
+    """Where the last known state is kept."""
+
+    path: Path | None = None
+    """None: in memory only."""
+
+
+class Configuration(_Settings):
+    """A whole configuration file."""
+
+    tenants: tuple[Tenant, ...]
+    poll: PollSettings = PollSettings()
+    state: StateSettings = StateSettings()
+    path: Path = Path("config.yaml")
+    """The file that it was read from, as messages name it."""
+
+    @property
+    def named(self) -> bool:
+        """True where ``tenants`` is used: every metric of a tenant then carries its name."""
+        return any(tenant.name is not None for tenant in self.tenants)

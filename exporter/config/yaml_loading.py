@@ -1,0 +1,203 @@
+"""Files that a user wrote, YAML ones above all: read within bounds, into plain values.
+
+Stricter than YAML where YAML surprises: a key given twice is a problem, keys are text as written, anchors,
+aliases and tags are refused, and a scalar that YAML takes for something else than what is written (``0x1F``,
+a date) stays recognisable. Messages give lines, never the file's content: it may hold a secret.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Location = tuple[str | int, ...]
+"""Where in a document: ``("actions", 3, "id")`` is ``actions[3].id``."""
+Problem = tuple[Location, str]
+
+# About 100,000 actions with labels.
+_LARGEST_FILE_BYTES = 8 * 1024 * 1024
+_DEEPEST_NESTING = 20
+_LONGEST_INTEGER_DIGITS = 128
+# Beyond this, no number is worked out only to be shown: base 60 (1:30:00) takes quadratic time.
+_LONGEST_SHOWN = 40
+
+# libyaml's parser is some ten times faster; both read the same language.
+_Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class RefusedError(ValueError):
+    """A value that cannot be used: the text says why and what would be right, and quotes no secret."""
+
+
+@dataclass(frozen=True)
+class Misread:
+    """An unquoted scalar that YAML reads as something else than its text: ``0x1F`` is 31, to YAML."""
+
+    text: str = field(repr=False)
+    meaning: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """Say how it is read, and how to have it taken as written. For values that are no secret."""
+        return (
+            f"{shorten(self.text)} is read by YAML as {self.meaning}: put it in quotes to have it taken as written"
+        )
+
+
+def read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """Return a file's content; raise RefusedError, which does not name the path, where that fails."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise RefusedError(f"cannot be read: {(error.strerror or 'input/output error').lower()}") from None
+    except ValueError:
+        raise RefusedError("cannot be read: this is no file name") from None
+    if len(content) > limit_bytes:
+        raise RefusedError(f"is larger than {limit_bytes:,} bytes")
+    return content
+
+
+def read_yaml(path: Path) -> tuple[Any, list[Problem]]:
+    """Return a file's one document as plain values (None where it is empty), and the keys given twice.
+
+    Raise RefusedError where there is no reading it at all. Of a key given twice the first value counts.
+    """
+    content = read_bounded(path, _LARGEST_FILE_BYTES)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RefusedError(f"line {line}: is not UTF-8 text") from None
+    return parse_yaml(text)
+
+
+def parse_yaml(text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = _Loader) -> tuple[Any, list[Problem]]:
+    """Return a text's one document as plain values, and the keys given twice, as read_yaml does."""
+    try:
+        builder = _Builder(loader(text))
+        return builder.document(), builder.repeated
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, max(text.find(chr(error.character)), 0)) + 1
+        raise RefusedError(f"line {line}: the character U+{error.character:04X} is not allowed in YAML") from None
+    except yaml.MarkedYAMLError as error:
+        raise RefusedError(_describe(error)) from None
+
+
+def dotted(location: Location) -> str:
+    """Write a location as users know it: ``tenants[2].api.url``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def shorten(text: str) -> str:
+    """Cut a long text, so that a message stays one readable line."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _printable(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]{1,64}", key, re.ASCII) else ascii(shorten(key))
+
+
+def _describe(error: yaml.MarkedYAMLError) -> str:
+    # libyaml quotes nothing. The parser in Python quotes single characters and, of more, only tag handles: an
+    # unquoted key that begins with ! looks like one.
+    problem = re.sub("(?<=tag handle) .*", "", error.problem or "is not YAML")
+    mark = error.problem_mark or error.context_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
+
+
+class _Builder:
+    """Builds plain values from the parser's events, which come one by one however deep the document is."""
+
+    def __init__(self, loader: Any) -> None:
+        self.repeated: list[Problem] = []
+        self._loader = loader
+        self._location: list[str | int] = []
+
+    def document(self) -> Any:
+        self._loader.get_event()  # The stream's start.
+        if self._loader.check_event(yaml.StreamEndEvent):
+            return None
+        self._loader.get_event()  # The document's start.
+        value = self._value(self._loader.get_event())
+        self._loader.get_event()  # The document's end.
+        if not self._loader.check_event(yaml.StreamEndEvent):
+            raise _error(self._loader.get_event(), "a second document begins: a file holds one")
+        return value
+
+    def _value(self, event: Any) -> Any:
+        if event.anchor is not None:
+            raise _error(
+                event, "anchors and aliases (& and *) are not supported: write the value out, or quote it"
+            )
+        if event.tag is not None:
+            raise _error(event, "tags (!) are not supported: quote a value that begins with !")
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event)
+        if len(self._location) >= _DEEPEST_NESTING:
+            raise _error(event, f"is nested more than {_DEEPEST_NESTING} levels deep")
+        return self._list() if isinstance(event, yaml.SequenceStartEvent) else self._mapping()
+
+    def _list(self) -> list[Any]:
+        values: list[Any] = []
+        while not isinstance(event := self._loader.get_event(), yaml.SequenceEndEvent):
+            self._location.append(len(values))
+            values.append(self._value(event))
+            self._location.pop()
+        return values
+
+    def _mapping(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        while not isinstance(event := self._loader.get_event(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None or event.tag is not None:
+                raise _error(event, "a key must be plain text")
+            key, line = event.value, _line(event)
+            self._location.append(key)
+            value = self._value(self._loader.get_event())
+            if key in values:
+                # Not named: "{key: aa,bb,bb}" makes keys of a secret's pieces.
+                where = tuple(self._location[:-1])
+                self.repeated.append((where, f"lines {lines[key]} and {line}: the same key is given twice"))
+            self._location.pop()
+            values.setdefault(key, value)
+            lines.setdefault(key, line)
+        return values
+
+    def _scalar(self, event: Any) -> Any:
+        text = event.value
+        tag = self._loader.resolve(yaml.ScalarNode, text, event.implicit).removeprefix("tag:yaml.org,2002:")
+        match tag:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() in {"yes", "true", "on"}
+            case "int" | "float":
+                return self._number(text, tag)
+            case "timestamp":
+                return Misread(text, "a date")
+            case _:
+                return text
+
+    def _number(self, text: str, tag: str) -> int | float | Misread:
+        if re.fullmatch(r"0|-?[1-9][0-9]*", text) and len(text) <= _LONGEST_INTEGER_DIGITS:
+            return int(text)
+        if len(text) > _LONGEST_SHOWN:
+            return Misread(text, "a number")
+        node = yaml.ScalarNode(tag, text)
+        try:
+            if tag == "float":
+                return float(self._loader.construct_yaml_float(node))
+            return Misread(text, str(self._loader.construct_yaml_int(node)))
+        except (ValueError, OverflowError):  # "0x_" looks like a number to YAML and is none.
+            return Misread(text, "a number")
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _error(event: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
