@@ -1,0 +1,209 @@
+"""One tenant's API: sign, send, read within a deadline, translate every failure into one of ours.
+
+The rule: no exception but a PollError leaves this module, and no text in it comes from a library, which
+might quote a header with the key in it.
+"""
+
+import hashlib
+import http.client
+import http.cookiejar
+import json
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import certifi
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from exporter import __version__
+from exporter.errors import PollError, Reason, TransientError, UnexpectedReplyError
+from exporter.status import Status, describe, read_reply
+from exporter.transport import Adapter, Deadline, causes, read_body, within
+
+PATH = "/public_api/v1/scripts/get_script_execution_status"
+_MAX_BODY_BYTES = 1024 * 1024
+
+
+class Secret(Protocol):
+    """A text that shows itself only when asked, like pydantic's SecretStr."""
+
+    def get_secret_value(self) -> str:
+        """Return the text."""
+        ...
+
+
+class StandardKey(AuthBase):
+    """Authenticates with a standard key: the key itself travels with each request."""
+
+    def __init__(self, key_id: str, key: Secret) -> None:
+        self._key_id = key_id
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the key's headers on a request."""
+        request.headers["x-xdr-auth-id"] = self._key_id
+        request.headers["Authorization"] = self._key.get_secret_value()
+        return request
+
+
+class AdvancedKey(AuthBase):
+    """Authenticates with an advanced key: each request is signed with a nonce and the time.
+
+    The signature is ``hex(sha256(key + nonce + timestamp))`` (the vendor's "Get Started with Cortex XDR
+    APIs"), the timestamp in milliseconds of the Unix epoch; a skewed clock is answered as unauthorized.
+    """
+
+    def __init__(
+        self,
+        key_id: str,
+        key: Secret,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(32),
+    ) -> None:
+        self._key_id = key_id
+        self._key = key
+        self._wall_clock = wall_clock
+        self._nonce = nonce
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign a request anew: a nonce that comes twice is a replay."""
+        nonce = self._nonce()
+        timestamp = str(int(self._wall_clock() * 1000))
+        signature = hashlib.sha256(f"{self._key.get_secret_value()}{nonce}{timestamp}".encode())
+        request.headers["x-xdr-auth-id"] = self._key_id
+        request.headers["x-xdr-nonce"] = nonce
+        request.headers["x-xdr-timestamp"] = timestamp
+        request.headers["Authorization"] = signature.hexdigest()
+        return request
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect, nor reads one's body without bounds to offer the next request."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Find no redirect in any answer."""
+
+
+class CortexClient:
+    """Asks one tenant for the status of script actions; safe to use from several threads.
+
+    ``url`` is the tenant's API address without the path, ``connections`` how many are kept for reuse.
+    ``proxy_url`` and ``ca_file`` replace what the environment says (``HTTPS_PROXY``, ``NO_PROXY``,
+    ``REQUESTS_CA_BUNDLE``); ``.netrc`` has no say.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        auth: AuthBase,
+        key: Secret,
+        *,
+        connections: int,
+        proxy_url: Secret | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        self._url = url + PATH
+        self._key = key
+        self._session = _Session()
+        environment = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
+        trusted = ca_file or environment["verify"]
+        self._proxies = dict(environment["proxies"])
+        if proxy_url is not None:
+            self._proxies = dict.fromkeys(("http", "https"), proxy_url.get_secret_value())
+        adapter = Adapter(
+            connections=connections, ca_file=trusted if isinstance(trusted, str) else certifi.where()
+        )
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._session.trust_env = False
+        self._session.auth = auth
+        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "Content-Type": "application/json",
+                "User-Agent": f"cortex-xdr-exporter/{__version__}",
+            }
+        )
+
+    def fetch(self, action_id: str, deadline: Deadline) -> Status:
+        """Ask for an action's status. Blocks until the deadline at most, but for a resolver that hangs.
+
+        Raises PollError.
+        """
+        try:
+            http_status, body = self._exchange(action_id, deadline)
+            if http_status == 200 and len(body) > _MAX_BODY_BYTES:
+                raise UnexpectedReplyError(Reason.BAD_RESPONSE, f"the body is longer than {_MAX_BODY_BYTES} bytes")
+            return read_reply(http_status, body)
+        except PollError as error:
+            # A gateway's error page may quote the request, and with a standard key that is the key.
+            detail = error.detail.replace(self._key.get_secret_value(), "[key]")
+            raise type(error)(error.reason, describe(detail)) from error.__cause__
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._session.close()
+
+    def _exchange(self, action_id: str, deadline: Deadline) -> tuple[int, bytes]:
+        """Send one request; return the HTTP status and the body, cut where it is too long."""
+        request = requests.Request(
+            "POST", self._url, data=json.dumps({"request_data": {"action_id": action_id}}).encode()
+        )
+        try:
+            with (
+                within(deadline),
+                self._session.send(
+                    self._session.prepare_request(request),
+                    stream=True,
+                    timeout=deadline.remaining,
+                    proxies=self._proxies,
+                    verify=True,
+                    cert=None,
+                ) as response,
+            ):
+                return response.status_code, read_body(response, deadline, max_bytes=_MAX_BODY_BYTES)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as e:
+            raise translate(e, deadline) from e
+
+
+def timed_out() -> PollError:
+    """Return the error of a poll that had no complete answer by its deadline."""
+    return TransientError(Reason.TIMEOUT, "no complete answer within the timeout")
+
+
+def translate(error: Exception, deadline: Deadline) -> PollError:
+    """Say in one of our reasons why a request got no answer, from the first cause that tells."""
+    chain = causes(error)
+    if deadline.passed or any(isinstance(cause, TimeoutError | requests.Timeout) for cause in chain):
+        return timed_out()
+    verdicts = (_verdict(cause) for cause in reversed(chain))
+    unknown = TransientError(Reason.CONNECTION, "the connection failed")
+    return next((verdict for verdict in verdicts if verdict is not None), unknown)
+
+
+def _verdict(cause: BaseException) -> PollError | None:  # noqa: PLR0911 - one for each kind of cause
+    """Translate one error of the libraries below; None for one that only wraps another."""
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return TransientError(Reason.TLS, f"the certificate is refused: {cause.verify_message}")
+        case ssl.SSLError():
+            return TransientError(Reason.TLS, f"the TLS connection failed: {cause.reason or 'closed'}")
+        case urllib3.exceptions.NameResolutionError() | socket.gaierror():
+            return TransientError(Reason.CONNECTION, "the host's name cannot be resolved")
+        case http.client.RemoteDisconnected() | http.client.IncompleteRead():
+            return TransientError(Reason.CONNECTION, "the connection was closed before the whole answer came")
+        case http.client.HTTPException() | urllib3.exceptions.DecodeError() | urllib3.exceptions.InvalidHeader():
+            return UnexpectedReplyError(Reason.BAD_RESPONSE, "the answer is not valid HTTP")
+        case requests.RequestException():  # An OSError by descent, whose text quotes what it wraps.
+            return None
+        case OSError():
+            return TransientError(Reason.CONNECTION, cause.strerror or "the proxy refused the connection")
+    return None
