@@ -1,0 +1,185 @@
+"""The exporter's own metrics, through the client library.
+
+The rule: what a tenant's poller knows is read from it at the scrape; only what happens between scrapes, the
+requests, is counted here. With named tenants each family of a tenant carries the ``tenant`` label.
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from exporter import __version__
+from exporter.errors import Reason
+from exporter.store import Phase
+
+_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSnapshot:
+    """What a tenant's poller says of itself at one moment; ``up`` is None before the first answer."""
+
+    up: bool | None
+    phases: Mapping[Phase, int]
+    lag_seconds: float
+    rate_limit: float
+    rate_demand: float
+
+
+class TenantTelemetry:
+    """Counts the requests of one tenant; made by :meth:`Telemetry.add_tenant`."""
+
+    def __init__(self, requests: Counter, duration: Histogram, failures: Mapping[Reason, Counter]) -> None:
+        self._requests = requests
+        self._duration = duration
+        self._failures = failures
+
+    def sent(self) -> None:
+        """Count a request as it leaves."""
+        self._requests.inc()
+
+    def finished(self, seconds: float, failure: Reason | None) -> None:
+        """Count the end of a request: how long it took, and why it failed if it did."""
+        self._duration.observe(seconds)
+        if failure is not None:
+            self._failures[failure].inc()
+
+
+class Telemetry:
+    """Holds the exporter's own metrics in a registry of its own.
+
+    ``named`` says whether tenants have names, and so whether their metrics have the ``tenant`` label.
+    """
+
+    def __init__(self, *, named: bool) -> None:
+        # A switch of the client library's for the whole process: "_created" series double the counters.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # The library leaves it untyped.
+        self._labels = ("tenant",) if named else ()
+        self._snapshots: dict[str | None, Callable[[], TenantSnapshot]] = {}
+        self._registry = CollectorRegistry(auto_describe=True)
+        self._registry.register(_TenantCollector(self._labels, self._snapshots))
+        prefix = "cortex_xdr_exporter"
+        self._requests = Counter(
+            f"{prefix}_requests_total",
+            "Requests sent to the tenant's API.",
+            self._labels,
+            registry=self._registry,
+        )
+        self._failures = Counter(
+            f"{prefix}_request_failures_total",
+            "Requests to the tenant's API that gave no status, by reason.",
+            (*self._labels, "reason"),
+            registry=self._registry,
+        )
+        self._duration = Histogram(
+            f"{prefix}_request_duration_seconds",
+            "How long requests to the tenant's API took, those given up at the timeout included.",
+            self._labels,
+            registry=self._registry,
+            buckets=_BUCKETS,
+        )
+        build = Info(f"{prefix}_build", "The version that runs.", registry=self._registry)
+        build.info({"version": __version__, "python_version": platform.python_version()})
+        self._reload_successful = Gauge(
+            f"{prefix}_config_last_reload_successful",
+            "Whether the last attempt to load the configuration succeeded.",
+            registry=self._registry,
+        )
+        self._reload_timestamp = Gauge(
+            f"{prefix}_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded successfully.",
+            registry=self._registry,
+        )
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def add_tenant(self, tenant: str | None) -> TenantTelemetry:
+        """Begin to count for a tenant, every failure's reason from 0: a first one must be seen as an increase."""
+        labels = () if tenant is None else (tenant,)
+        return TenantTelemetry(
+            self._requests.labels(*labels) if labels else self._requests,
+            self._duration.labels(*labels) if labels else self._duration,
+            {reason: self._failures.labels(*labels, reason) for reason in Reason},
+        )
+
+    def watch_tenant(self, tenant: str | None, snapshot: Callable[[], TenantSnapshot]) -> None:
+        """Ask a tenant's poller at each scrape how it is."""
+        self._snapshots[tenant] = snapshot
+
+    def configuration_loaded(self, wall_now: float) -> None:
+        """Note that the configuration was loaded."""
+        self._reload_successful.set(1)
+        self._reload_timestamp.set(wall_now)
+
+    def expose(self, *, openmetrics: bool, names: Iterable[str] | None = None) -> bytes:
+        """Render the metrics in the client library's words, OpenMetrics with its end mark."""
+        registry = self._registry if names is None else self._registry.restricted_registry(names)
+        render: Callable[[Collector], bytes] = generate_openmetrics if openmetrics else generate_latest
+        return render(registry)
+
+
+class _TenantCollector(Collector):
+    """Turns the tenants' snapshots into metric families."""
+
+    def __init__(
+        self, labels: tuple[str, ...], snapshots: Mapping[str | None, Callable[[], TenantSnapshot]]
+    ) -> None:
+        self._labels = labels
+        self._snapshots = snapshots
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield a family for each thing that a snapshot says."""
+        up = GaugeMetricFamily(
+            "cortex_xdr_up",
+            "Whether the tenant's last finished request was answered well.",
+            labels=self._labels,
+        )
+        tracked = GaugeMetricFamily(
+            "cortex_xdr_exporter_tracked_actions",
+            "Actions of the tenant by state: retired, failing (last poll failed), waiting (not polled yet), "
+            "settled or active.",
+            labels=(*self._labels, "state"),
+        )
+        lag = GaugeMetricFamily(
+            "cortex_xdr_exporter_poll_lag_seconds",
+            "How late the most overdue poll of an unfinished action is.",
+            labels=self._labels,
+        )
+        limit = GaugeMetricFamily(
+            "cortex_xdr_exporter_request_rate_limit",
+            "Requests per second that are allowed at the moment.",
+            labels=self._labels,
+        )
+        demand = GaugeMetricFamily(
+            "cortex_xdr_exporter_request_rate_demand",
+            "Requests per second that the polling intervals ask for.",
+            labels=self._labels,
+        )
+        for tenant, snapshot in list(self._snapshots.items()):
+            values = [] if tenant is None else [tenant]
+            now = snapshot()
+            if now.up is not None:
+                up.add_metric(values, now.up)
+            for phase, count in now.phases.items():
+                tracked.add_metric([*values, phase], count)
+            lag.add_metric(values, now.lag_seconds)
+            limit.add_metric(values, now.rate_limit)
+            demand.add_metric(values, now.rate_demand)
+        yield from (up, tracked, lag, limit, demand)

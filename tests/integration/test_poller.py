@@ -1,0 +1,207 @@
+"""One tenant's poller with its real client, against a real server: pace, workers, deadlines, isolation."""
+
+import threading
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+import structlog
+from pydantic import SecretStr
+from support import wait_until
+
+from exporter.cortex import AdvancedKey, CortexClient
+from exporter.errors import Reason
+from exporter.journal import Journal
+from exporter.poller import TenantPoller, max_workers
+from exporter.ratelimit import RateLimit
+from exporter.schedule import Schedule
+from exporter.simulator.lives import Counts, Fixed
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.tenant import Fault, SimulatedTenant
+from exporter.status import Status
+from exporter.store import ActionState, Phase, Store
+from exporter.telemetry import Telemetry
+from exporter.transport import Deadline
+
+KEY = "not-a-real-key"
+WELL = Fixed("IN_PROGRESS", Counts(pending=3, in_progress=2))
+
+
+class Bench:
+    """A poller with all that it needs, and what it published."""
+
+    def __init__(
+        self, url: str, actions: list[str], *, rate: float = 10, interval: float = 0.5, timeout: float = 10
+    ) -> None:
+        self.states: dict[str, ActionState] = {}
+        self.crashed = threading.Event()
+        self.log = structlog.testing.CapturingLogger()
+        key = SecretStr(KEY)
+        self._client = CortexClient(url, AdvancedKey("7", key), key, connections=max_workers(rate, timeout))
+        schedule = Schedule(interval=interval, settled_interval=3600)
+        store = Store(stale_after=3600, retire_after=0, publish=self._publish)
+        store.track((action_id, ()) for action_id in actions)
+        for action_id in actions:
+            schedule.add(action_id, 0.0)
+        self.poller = TenantPoller(
+            self._name,
+            client=self._client,
+            schedule=schedule,
+            rate=RateLimit(rate),
+            store=store,
+            telemetry=Telemetry(named=True).add_tenant(self._name),
+            timeout=timeout,
+            journal=Journal(structlog.wrap_logger(self.log, processors=[])),
+            on_crash=self.crashed.set,
+        )
+
+    _name = "acme"
+
+    def _publish(self, state: ActionState) -> None:
+        self.states[state.action_id] = state
+
+    def __enter__(self) -> Self:
+        """Begin to poll."""
+        self.poller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and wait for the threads."""
+        self.poller.stop()
+        self._client.close()
+        wait_until(lambda: not self.threads(""), "every thread has ended")
+        assert not self.crashed.is_set()
+
+    @staticmethod
+    def threads(kind: str) -> list[str]:
+        """List the threads of pollers, of a kind: pacer or worker."""
+        names = (thread.name for thread in threading.enumerate())
+        return [name for name in names if name.startswith(kind) and name.endswith(Bench._name)]
+
+
+@pytest.fixture
+def tenant() -> SimulatedTenant:
+    """Make a tenant with six actions."""
+    simulated = SimulatedTenant(key_id=7, key=KEY, requests_per_second=1000)
+    for number in range(6):
+        simulated.add(number, WELL)
+    return simulated
+
+
+@pytest.fixture
+def server(tenant: SimulatedTenant) -> Iterator[SimulatorServer]:
+    """Serve that tenant."""
+    with SimulatorServer({"": tenant}) as running:
+        yield running
+
+
+def test_poller_publishes_what_the_tenant_holds_and_follows_it(
+    tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """Counts are those of the tenant, also after they changed there."""
+    with Bench(server.url, ["0", "1"], interval=0.2) as bench:
+        wait_until(lambda: bench.poller.ready, "both actions are polled")
+        assert {key: state.status.counts for key, state in bench.states.items() if state.status} == {
+            "0": tuple(WELL.counts),
+            "1": tuple(WELL.counts),
+        }
+        tenant.add(1, Fixed("FAILED", Counts(failed=5)))
+        wait_until(lambda: bench.states["1"].settled, "the change is seen")
+        assert bench.states["1"].status == Status("FAILED", tuple(Counts(failed=5)))
+        assert bench.poller.snapshot().phases[Phase.SETTLED] == 1
+
+
+def test_fast_answers_need_one_worker(tenant: SimulatedTenant, server: SimulatorServer) -> None:
+    """Polls in a row that are answered before the next may leave are the work of one thread."""
+    with Bench(server.url, [str(number) for number in range(6)], rate=10, interval=0.1):
+        wait_until(lambda: len(tenant.requests) >= 12, "a dozen polls")
+        assert len(Bench.threads("worker")) <= 2  # Two if the machine held the first one up.
+
+
+def test_slow_answers_get_the_workers_that_the_rate_needs(
+    tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """With half a second per answer and ten requests a second about five are under way, and no more."""
+    tenant.inject(Fault(delay_seconds=0.5))
+    with Bench(server.url, [str(number) for number in range(6)], rate=10, interval=0.05):
+        wait_until(lambda: len(tenant.requests) >= 20, "twenty polls")
+        assert 4 <= len(Bench.threads("worker")) <= 7
+
+
+def test_hanging_polls_are_given_up_and_their_threads_return(
+    tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """An action that never gets an answer is failing by timeout; the others go on, and threads do not pile up."""
+    tenant.inject(Fault(hang=True), "0")
+    with Bench(server.url, ["0", "1"], interval=0.2, timeout=0.5) as bench:
+        wait_until(lambda: bench.states["0"].failure is Reason.TIMEOUT, "the silent action has failed")
+        polled_well = len([request for request in tenant.requests if request.status == 200])
+        assert polled_well > 1
+        tenant.clear()
+        wait_until(lambda: bench.states["0"].failure is None, "it recovers")
+        wait_until(lambda: bench.poller.snapshot().up is True, "and the tenant is up")
+
+
+def test_one_bad_action_touches_no_other(tenant: SimulatedTenant, server: SimulatorServer) -> None:
+    """Beside an action with bad answers all others are polled on, and the failing one less and less."""
+    tenant.inject(Fault(body=b"nonsense"), "0")
+    with Bench(server.url, ["0", "1", "2"], interval=0.2):
+        wait_until(lambda: polls(tenant, "1") >= 8, "a healthy action was polled eight times")
+        assert polls(tenant, "2") >= 7
+        assert polls(tenant, "0") <= 4
+
+
+def test_poller_stays_below_the_rate_as_the_tenant_counts(
+    tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """Asked for far more than the budget, no second holds more than one request above the rate."""
+    with Bench(server.url, [str(number) for number in range(6)], rate=10, interval=0.01):
+        wait_until(lambda: len(tenant.requests) >= 35, "35 polls")
+    arrivals = [request.arrived_at for request in tenant.requests]
+    most = max(sum(start <= other < start + 1 for other in arrivals) for start in arrivals)
+    assert most <= 11
+
+
+def test_stop_ends_requests_under_way(tenant: SimulatedTenant, server: SimulatorServer) -> None:
+    """A poll that hangs does not outlive the poller, and is not recorded as a failure."""
+    tenant.inject(Fault(hang=True))
+    with Bench(server.url, ["0"], timeout=60) as bench:
+        wait_until(lambda: bool(tenant.requests), "the poll is under way")
+    assert bench.states["0"].failure is None
+
+
+def test_defect_in_a_client_costs_one_poll(server: SimulatorServer) -> None:
+    """An error that should not be fails the poll, is logged without its text, and polling goes on."""
+
+    class Defective:
+        calls = 0
+
+        def fetch(self, action_id: str, deadline: Deadline) -> Status:
+            del deadline
+            self.calls += 1
+            if self.calls == 1:
+                raise ZeroDivisionError("a text that could quote a key")
+            return Status("PENDING", (int(action_id),) * 9)
+
+    bench = Bench(server.url, ["1"], interval=0.1)
+    bench.poller._client = Defective()
+    with bench:
+        wait_until(lambda: bench.states["1"].failure is Reason.BAD_RESPONSE, "the poll has failed")
+        wait_until(lambda: bench.states["1"].failure is None, "the next one is well")
+    assert "ZeroDivisionError" in str(bench.log.calls)
+    assert "could quote a key" not in str(bench.log.calls)
+
+
+def test_defect_in_pacing_is_told(server: SimulatorServer) -> None:
+    """When the pacing thread dies, the owner is told: polling must not end in silence."""
+    bench = Bench(server.url, ["1"])
+    del bench.poller._schedule
+    bench.poller.start()
+    assert bench.crashed.wait(10)
+    wait_until(lambda: not Bench.threads(""), "the thread has ended")
+    assert "polling has crashed" in str(bench.log.calls)
+
+
+def polls(tenant: SimulatedTenant, action_id: str) -> int:
+    """Count the requests for an action."""
+    return sum(request.action_id == action_id for request in tenant.requests)
