@@ -1,0 +1,1 @@
+"""What Prometheus and people see: routes, and the server under them."""

@@ -1,0 +1,113 @@
+"""The routes: the exposition, the two probes, and a landing page.
+
+The rule: answering reads what is there. No route waits for the API, nor blocks the event loop: the
+exposition is joined and compressed in a thread.
+"""
+
+import gzip
+import html
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from exporter import __version__
+from exporter.exposition import (
+    OPENMETRICS_CONTENT_TYPE,
+    TEXT_CONTENT_TYPE,
+    accepts_gzip,
+    accepts_openmetrics,
+)
+
+
+class Expose(Protocol):
+    """Renders the whole exposition, or only the families that are named."""
+
+    def __call__(self, *, openmetrics: bool, names: Collection[str] | None) -> bytes:
+        """Return the text, OpenMetrics with its end mark."""
+        ...
+
+
+_GZIP_LEVEL = 1  # Nearly as small as at higher levels for text this repetitive, and several times faster.
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Cortex XDR exporter</title>
+</head>
+<body>
+<h1>Cortex XDR exporter</h1>
+<p>The progress of Cortex XDR script executions, for Prometheus. Version {version}.</p>
+<ul>
+<li><a href="{metrics}">Metrics</a></li>
+<li><a href="/-/ready">Ready</a>: whether every action has been polled</li>
+<li><a href="/-/healthy">Healthy</a>: whether the exporter works</li>
+</ul>
+</body>
+</html>
+"""
+
+
+def create_app(*, expose: Expose, ready: Callable[[], bool], telemetry_path: str) -> ASGIApp:
+    """Make the application; ``telemetry_path`` may be ``/``, and then there is no landing page."""
+
+    async def metrics(request: Request) -> Response:
+        openmetrics = accepts_openmetrics(",".join(request.headers.getlist("accept")))
+        compressed = accepts_gzip(",".join(request.headers.getlist("accept-encoding")))
+        names = request.query_params.getlist("name[]") or None
+
+        def body() -> bytes:
+            text = expose(openmetrics=openmetrics, names=names)
+            return gzip.compress(text, _GZIP_LEVEL) if compressed else text
+
+        headers = {
+            "Content-Type": OPENMETRICS_CONTENT_TYPE if openmetrics else TEXT_CONTENT_TYPE,
+            "Vary": "Accept, Accept-Encoding",
+        }
+        if compressed:
+            headers["Content-Encoding"] = "gzip"
+        return Response(await run_in_threadpool(body), headers=headers)
+
+    async def healthy(_: Request) -> Response:
+        return PlainTextResponse("Cortex XDR exporter is healthy.\n")
+
+    async def readiness(_: Request) -> Response:
+        if await run_in_threadpool(ready):
+            return PlainTextResponse("Cortex XDR exporter is ready.\n")
+        return PlainTextResponse("Not every action has been polled yet.\n", status_code=503)
+
+    async def landing(_: Request) -> Response:
+        page = _PAGE.format(version=html.escape(__version__), metrics=html.escape(telemetry_path))
+        return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'"})
+
+    app = Starlette(
+        routes=[
+            Route(telemetry_path, metrics),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", readiness),
+            Route("/", landing),
+        ]
+    )
+    app.router.redirect_slashes = False
+    return _OnlyReads(app)
+
+
+class _OnlyReads:
+    """Answers 405 to whatever is neither GET nor HEAD, on any path."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._app
+        if scope["type"] == "http" and scope["method"] not in {"GET", "HEAD"}:
+            answer = PlainTextResponse("Method not allowed\n", 405, headers={"Allow": "GET, HEAD"})
+        await answer(scope, receive, send)

@@ -1,0 +1,180 @@
+"""Measure a scrape of 10,000 actions beside the same series in plain prometheus-client objects.
+
+Both run as processes of their own and are scraped in turn over loopback, with gzip; the table gives medians
+with their spread, the ratio of each pair of scrapes, and memory after all of them.
+"""
+
+import argparse
+import http.client
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from exporter.simulator.lives import Counts, Fixed
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.tenant import SimulatedTenant
+
+KEY = "not-a-real-key"
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tenants", type=int, default=100)
+    parser.add_argument("--actions", type=int, default=10_000, help="over all tenants")
+    parser.add_argument("--scrapes", type=int, default=15)
+    options = parser.parse_args()
+    each = options.actions // options.tenants
+    with exporter(options.tenants, each) as (ours, our_port):
+        text = scrape(our_port, gzip=False).decode()
+        with plain_client(text) as (theirs, their_port):
+            series = sum(line.startswith("cortex_xdr_script_execution") for line in text.splitlines())
+            rows = {
+                "with gzip": measure(our_port, their_port, options.scrapes, gzip=True),
+                "without": measure(our_port, their_port, options.scrapes, gzip=False),
+            }
+            memory = [resident_megabytes(process.pid) for process in (ours, theirs)]
+    print(f"{options.actions:,} actions over {options.tenants} tenants, {series:,} series of actions")
+    print(f"{'':24}{'exporter':>22}{'prometheus-client':>22}{'ratio':>22}")
+    for name, (mine, plain) in rows.items():
+        ratios = [theirs / ours for ours, theirs in zip(mine, plain, strict=True)]
+        cells = [
+            spread([1000 * t for t in mine], "ms"),
+            spread([1000 * t for t in plain], "ms"),
+            spread(ratios, "x"),
+        ]
+        print(f"{'scrape ' + name:24}" + "".join(f"{cell:>22}" for cell in cells))
+    print(f"{'memory':24}{memory[0]:19.0f} MB{memory[1]:19.0f} MB{memory[0] / memory[1]:21.2f}x")
+
+
+def spread(values: list[float], unit: str) -> str:
+    """Return the median with the least and the greatest."""
+    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f}) {unit}"
+
+
+def measure(our_port: int, their_port: int, scrapes: int, *, gzip: bool) -> tuple[list[float], list[float]]:
+    """Scrape both in turn, after one of each that is not counted; return the seconds that each took."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(scrapes + 1):
+        for port, taken in zip((our_port, their_port), times, strict=True):
+            started = time.perf_counter()
+            scrape(port, gzip=gzip)
+            taken.append(time.perf_counter() - started)
+    return times[0][1:], times[1][1:]
+
+
+def scrape(port: int, *, gzip: bool) -> bytes:
+    """Return a scrape's body as it comes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip" if gzip else "identity"})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def exporter(tenants: int, actions: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the exporter against simulated tenants until each action has been polled; give process and port."""
+    simulated = {}
+    for tenant in range(tenants):
+        simulated[f"t{tenant}"] = SimulatedTenant(key_id=7, key=KEY)
+        for action in range(actions):
+            counts = Counts(pending=action, failed=tenant, completed_successfully=1000 - action)
+            simulated[f"t{tenant}"].add(22519813685366 + action, Fixed("IN_PROGRESS", counts))
+    with SimulatorServer(simulated) as server, tempfile.TemporaryDirectory() as folder:
+        configuration = Path(folder, "config.yaml")
+        configuration.write_text(
+            yaml.safe_dump(
+                {
+                    "tenants": [
+                        {
+                            "name": name,
+                            "api": {
+                                "url": f"{server.url}/{name}",
+                                "key_id": 7,
+                                "key_type": "advanced",
+                                "key": KEY,
+                                "requests_per_second": 10,
+                            },
+                            "actions": [
+                                {"id": int(action), "labels": {"campaign": f"c{name}", "team": "endpoint-ops"}}
+                                for action in tenant.actions
+                            ],
+                        }
+                        for name, tenant in simulated.items()
+                    ],
+                    "poll": {"interval": "1d", "stale_after": "0s"},
+                }
+            )
+        )
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "exporter",
+                f"--config.file={configuration}",
+                "--web.listen-address=127.0.0.1:0",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            port = int(re.search(r"addresses=\S+:(\d+)", line)[1])  # type: ignore[index]
+            while not is_ready(port):
+                time.sleep(0.5)
+            yield process, port
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+@contextmanager
+def plain_client(text: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the peer with the same series; give process and port."""
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("plain_client.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(text)
+        process.stdin.close()
+        yield process, int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]
+
+
+def is_ready(port: int) -> bool:
+    """Ask whether each action has been polled."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/-/ready")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def resident_megabytes(pid: int) -> float:
+    """Read how much memory a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
+
+
+if __name__ == "__main__":
+    main()
