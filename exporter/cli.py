@@ -66,7 +66,7 @@ def _run(flags: argparse.Namespace) -> int:
         if flags.once:
             return _Exporter(configuration, log, polls_once=True).poll_once()
         try:
-            sockets = [opened for host, port in flags.web_listen_address for opened in listen(host, port)]
+            sockets = [listen(host, port) for host, port in flags.web_listen_address]
         except ListenError as error:
             log.error(str(error))  # noqa: TRY400 - a user's mistake, told in one line
             return 1

@@ -21,9 +21,6 @@ from exporter.store import Phase, Store
 from exporter.telemetry import TenantSnapshot, TenantTelemetry
 from exporter.transport import Deadline
 
-_IDLE_SECONDS = 30.0
-"""How long a worker without work stays: long enough for the gaps of an even load, short enough to shrink."""
-
 
 class Client(Protocol):
     """What a poller needs of :class:`exporter.cortex.CortexClient`."""
@@ -55,7 +52,8 @@ class TenantPoller:
 
     ``timeout`` is in seconds and bounds each request as a whole. ``on_crash`` is called when a thread dies of a
     defect: polling may have ended, and whoever owns the process should not go on as if nothing had happened.
-    ``clock`` is monotonic, ``wall_clock`` gives the timestamps that are shown.
+    ``idle_seconds`` is how long a worker without work stays: long enough for the gaps of an even load, short
+    enough to shrink. ``clock`` is monotonic, ``wall_clock`` gives the timestamps that are shown.
     """
 
     def __init__(
@@ -70,6 +68,7 @@ class TenantPoller:
         timeout: float,
         journal: Journal,
         on_crash: Callable[[], None],
+        idle_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -82,6 +81,7 @@ class TenantPoller:
         self._timeout = timeout
         self._journal = journal
         self._on_crash = on_crash
+        self._idle_seconds = idle_seconds
         self._clock = clock
         self._wall_clock = wall_clock
         self._changed = threading.Condition()
@@ -200,7 +200,7 @@ class TenantPoller:
 
     def _next_flight(self, inbox: "SimpleQueue[_Flight | None]") -> _Flight | None:
         try:
-            return inbox.get(timeout=_IDLE_SECONDS)
+            return inbox.get(timeout=self._idle_seconds)
         except Empty:
             with self._changed:
                 if inbox in self._idle:

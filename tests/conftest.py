@@ -95,16 +95,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                     item.add_marker(pytest.mark.skip(f"{program} is not installed"))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left out, and how to get it."""
+    """Say what was left out, and how to get it; after what others sum up."""
     left_out = config.stash[_LEFT_OUT]
     if left_out:
         packages = _packages()
         terminalreporter.section("left out", yellow=True)
         for program, tests in sorted(left_out.items()):
-            terminalreporter.line(
-                f"{tests} tests need {program}, on Debian: apt-get install {packages[program]}", yellow=True
-            )
+            missing = f"{program} is not installed, which leaves out {tests} of the tests."
+            terminalreporter.line(f"{missing} On Debian: apt-get install {packages[program]}", yellow=True)
         if _in_ci():
             terminalreporter.line("With CI=true nothing may be left out: the run fails.", red=True)
 

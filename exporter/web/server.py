@@ -32,8 +32,8 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Open the listening sockets for an address: one, or both families' where the system needs two.
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket for an address; without a host, for every address of the machine.
 
     Raises ListenError.
     """
@@ -43,8 +43,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
             family, _, _, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            return [socket.create_server((address[0], port), family=family)]
-        return [_listen_on_all(port)]
+            return socket.create_server((address[0], port), family=family)
+        return _listen_on_all(port)
     except OSError as error:
         # The library adds where it was to the system's words, which is said already.
         words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)

@@ -3,10 +3,8 @@
 import datetime as dt
 import gzip
 import json
-import os
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +16,7 @@ from typing import Any, Literal
 import pytest
 import trustme
 from pydantic import SecretStr
+from support_namespaces import needs_namespaces, run_apart
 
 from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.errors import (
@@ -491,7 +490,7 @@ def test_cookies_are_not_kept(tenant: SimulatedTenant, server: SimulatorServer) 
         assert list(client._session.cookies) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a name two addresses")
+@needs_namespaces
 def test_dead_address_leaves_time_for_a_living_one(tenant: SimulatedTenant, tmp_path: Path) -> None:
     """Where the first address of a name does not answer, the next one is tried within the deadline."""
     (tmp_path / "hosts").write_text("127.0.0.1 both.example\n127.0.0.2 both.example\n")
@@ -517,21 +516,9 @@ try:
 except Exception as error:
     print(error)
 """
-        run_with(
-            tmp_path / "hosts",
-            "/etc/hosts",
-            script,
-            "True\nunauthorized: HTTP 401: Public API request unauthorized",
-        )
-
-
-def run_with(file: Path, over: str, script: str, expected: str) -> None:
-    """Run a script with a file laid over one of the system's, seen by that process alone."""
-    command = f"mount --bind {file} {over} && exec {sys.executable} -c '{script}'"
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (done.stdout.strip(), done.stderr) == (expected, "")
+        (tmp_path / "script.py").write_text(script)
+        done = run_apart(f"{sys.executable} {tmp_path}/script.py", instead={"/etc/hosts": tmp_path / "hosts"})
+    assert (done.stdout, done.stderr) == ("True\nunauthorized: HTTP 401: Public API request unauthorized\n", "")
 
 
 def open_files() -> int:

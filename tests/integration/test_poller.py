@@ -31,7 +31,14 @@ class Bench:
     """A poller with all that it needs, and what it published."""
 
     def __init__(
-        self, url: str, actions: list[str], *, rate: float = 10, interval: float = 0.5, timeout: float = 10
+        self,
+        url: str,
+        actions: list[str],
+        *,
+        rate: float = 10,
+        interval: float = 0.5,
+        timeout: float = 10,
+        idle: float = 30,
     ) -> None:
         self.states: dict[str, ActionState] = {}
         self.crashed = threading.Event()
@@ -53,6 +60,7 @@ class Bench:
             timeout=timeout,
             journal=Journal(structlog.wrap_logger(self.log, processors=[])),
             on_crash=self.crashed.set,
+            idle_seconds=idle,
         )
 
     _name = "acme"
@@ -126,6 +134,19 @@ def test_slow_answers_get_the_workers_that_the_rate_needs(
     with Bench(server.url, [str(number) for number in range(6)], rate=10, interval=0.05):
         wait_until(lambda: len(tenant.requests) >= 20, "twenty polls")
         assert 4 <= len(Bench.threads("worker")) <= 7
+
+
+def test_workers_leave_when_they_are_not_needed_any_more(tenant: SimulatedTenant, server: SimulatorServer) -> None:
+    """After slow answers became fast again, one worker is left; and it leaves, too, when nothing is due."""
+    tenant.inject(Fault(delay_seconds=0.5))
+    with Bench(server.url, ["0", "1", "2", "3"], rate=10, interval=0.2, idle=0.5) as bench:
+        wait_until(lambda: len(Bench.threads("worker")) >= 3, "three workers")
+        tenant.clear()
+        wait_until(lambda: len(Bench.threads("worker")) <= 1, "one worker")
+        for number in range(4):
+            tenant.add(number, Fixed("ABORTED", Counts(aborted=5)))
+        wait_until(lambda: bench.poller.snapshot().phases[Phase.SETTLED] == 4, "all are settled")
+        wait_until(lambda: not Bench.threads("worker"), "no worker")
 
 
 def test_hanging_polls_are_given_up_and_their_threads_return(

@@ -4,6 +4,8 @@ import gzip
 import http.client
 import re
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import (
@@ -19,6 +21,7 @@ from support import (
     wait_until,
     wait_until_equal,
 )
+from support_namespaces import needs_namespaces, run_apart
 
 from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.tenant import Fault, SimulatedTenant
@@ -314,3 +317,44 @@ def test_ten_thousand_actions_over_a_hundred_tenants_are_held(
     assert text.count("\ncortex_xdr_script_execution_endpoints{") == 90_000
     assert text.count("\ncortex_xdr_script_execution_poll_success{") == 10_000
     assert all(len(tenant.requests) >= 100 for tenant in tenants.values())
+
+
+@needs_namespaces
+def test_all_addresses_are_the_default(tmp_path: Path) -> None:
+    """Without a host both families are served, and IPv4 alone where the kernel has no IPv6."""
+    (tmp_path / "script.py").write_text("""
+import fcntl, socket, struct
+from exporter.web.server import ListenError, listen
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    up = struct.pack("16sh14x", b"lo", 0x1 | 0x40)
+    fcntl.ioctl(control, 0x8914, up)  # SIOCSIFFLAGS: up and running.
+with listen("", 0) as server:
+    port = server.getsockname()[1]
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port)).close()
+        print(host)
+    try:
+        listen("", port)
+    except ListenError as error:
+        print(str(error).replace(str(port), "PORT"))
+try:
+    listen("nowhere.invalid", 0)
+except ListenError as error:
+    print(str(error).partition(": ")[0])
+with open("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "w") as switch:
+    switch.write("1")
+with listen("", 0) as server:
+    socket.create_connection(("127.0.0.1", server.getsockname()[1])).close()
+    print("IPv4 alone")
+""")
+    done = run_apart(f"{sys.executable} {tmp_path}/script.py", net=True)
+    assert (done.stdout.splitlines(), done.stderr) == (
+        [
+            "127.0.0.1",
+            "::1",
+            "cannot listen on :PORT: Address already in use",
+            "cannot listen on nowhere.invalid:0",
+            "IPv4 alone",
+        ],
+        "",
+    )

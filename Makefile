@@ -1,0 +1,57 @@
+# Everything that is done with a clone. A stamp in .venv keeps what is installed from being installed again
+# until pyproject.toml changes.
+
+PYTHON ?= python3
+PORT ?= 10642
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test bench clean lint
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  PYTHON=$(PYTHON) makes $(VENV); the demo listens on PORT=$(PORT).'
+
+demo: $(VENV)/.runtime ## Run the exporter against a simulated tenant
+	@$(BIN)/cortex-xdr-exporter --demo --web.listen-address=127.0.0.1:$(PORT)
+
+check: lint ## Lint, check types and run the unit tests: the quick part of make test
+	@$(BIN)/python -m pytest -q tests/unit
+
+test: ## Install what tests need, then check everything, with coverage: what CI runs
+	@PYTHON='$(PYTHON)' .ci/packages
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest -q --cov --cov-report=term
+
+bench: $(VENV)/.dev ## Measure against other ways to do the same
+	@$(BIN)/python tests/benchmarks/scrape.py
+
+clean: ## Remove the virtual environment and whatever tools left behind
+	@rm -rf $(VENV) .cache build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check --quiet --output-format=concise
+	@$(BIN)/ruff format --check --quiet || { echo 'Not formatted: run $(BIN)/ruff format'; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+# A virtual environment whose pip is missing was left by an attempt that failed.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+		"Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=")'
+	@echo 'Making $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml | $(BIN)/pip
+	@echo 'Installing the exporter into $(VENV)'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	@echo 'Installing the exporter and what its tests need into $(VENV)'
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.runtime $@
