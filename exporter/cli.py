@@ -226,12 +226,13 @@ def _demo(stack: contextlib.ExitStack) -> Configuration:
 
 def _invitation(listening: socket.socket, telemetry_path: str) -> str:
     base = f"http://{_shown_address(listening)}"
+    width = len(base + telemetry_path)
     return f"""\
 A simulated tenant with a dozen script executions of two campaigns is being polled.
 A second here is a minute there, so that the numbers move while you watch.
 
-  {base}/   start here
-  {base}{telemetry_path}   what Prometheus scrapes
+  {base + "/":{width}}  start here
+  {base + telemetry_path:{width}}  what Prometheus scrapes
 
   watch -n 2 "curl -s {base}{telemetry_path} | grep execution_endpoints | grep -v ' 0$'"
 
