@@ -126,6 +126,19 @@ def test_period_is_kept_from_the_start_of_each_poll(*, settled: bool, period: fl
 
 
 @pytest.mark.parametrize(
+    ("late", "due_after"), [(0.0, INTERVAL), (INTERVAL / 2, INTERVAL), (INTERVAL / 2 + 1, INTERVAL * 1.5 + 1)]
+)
+def test_late_poll_keeps_the_phase_up_to_half_an_interval(late: float, due_after: float) -> None:
+    """The next poll counts from when this one was due; one that is later than that from when it started."""
+    schedule = make(Random(1).random)
+    add_polled(schedule, "a", 0.0)
+    due = schedule.due_at()
+    assert schedule.take(due + late) == "a"
+    schedule.succeeded("a", due + late, settled=False)
+    assert schedule.due_at() == pytest.approx(due + due_after)
+
+
+@pytest.mark.parametrize(
     ("chance", "after"), [(0.0, INTERVAL), (0.25, 0.75 * INTERVAL), (0.999, pytest.approx(0.001 * INTERVAL))]
 )
 def test_first_period_is_a_random_part_of_the_interval(chance: float, after: float) -> None:
@@ -470,7 +483,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         _, started = self.in_flight.pop(action_id)
         self.schedule.succeeded(action_id, started, settled=settled)
         period = SETTLED_INTERVAL if settled else INTERVAL
-        earliest = started + (period if action_id in self.phased else 0.0)
+        earliest = started + (period / 2 if action_id in self.phased else 0.0)
         self.waiting[action_id] = (2 if settled else 1, earliest, started + period)
         self.phased.add(action_id)
         self.failures[action_id] = 0
