@@ -1,17 +1,14 @@
-"""The command line, and the composition root: flags, logging, signals, wiring.
+"""The composition root: what the command does, from the flags to the exit code.
 
 The rule: this is the only module that knows all the others. It decides exit codes: 0 stopped as asked,
 1 failed while running, 2 usage or configuration.
 """
 
-import argparse
 import contextlib
 import os
-import platform
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from structlog.typing import FilteringBoundLogger
 
-from exporter import __version__, config, logs
+from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
 from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.errors import ConfigurationError
@@ -31,9 +28,8 @@ from exporter.schedule import Schedule
 from exporter.store import Phase, Store
 from exporter.telemetry import Telemetry
 from exporter.web.app import create_app
-from exporter.web.server import ListenError, Server, listen, parse_address
+from exporter.web.server import ListenError, Server, listen
 
-_PROBES = ("/-/healthy", "/-/ready")
 _DEMO_INTERVAL_SECONDS = 5.0
 _DEMO_SPEED = 60.0
 _READY_CHECK_SECONDS = 0.05
@@ -41,39 +37,33 @@ _READY_CHECK_SECONDS = 0.05
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code. ``arguments`` are those of the process by default."""
-    flags = _parse(arguments)
-    try:
-        return _run(flags)
-    except BrokenPipeError:
-        # Whoever read standard output has left; it is flushed once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _run(flags: argparse.Namespace) -> int:
-    log = logs.configure(level=flags.log_level, json=flags.log_format == "json")
+    given = flags.parse(arguments)
+    log = logs.configure(level=given.log_level, json=given.log_format == "json")
     with contextlib.ExitStack() as stack:
         try:
-            configuration = _demo(stack) if flags.demo else config.load(flags.config_file)
+            configuration = _demo(stack) if given.demo else config.load(given.config_file)
         except ConfigurationError as error:
             print(error, file=sys.stderr)
             return 2
-        if flags.config_check:
-            _check(configuration)
-            return 0
+        if given.config_check:
+            return _check(configuration)
         for warning in config.warnings(configuration):
             log.warning(warning)
-        if flags.once:
-            return _Exporter(configuration, log, polls_once=True).poll_once()
         try:
-            sockets = [listen(host, port) for host, port in flags.web_listen_address]
+            exporter = _Exporter(configuration, log, polls_once=given.once)
+        except ConfigurationError as error:
+            print(error, file=sys.stderr)
+            return 2
+        if given.once:
+            return exporter.poll_once()
+        try:
+            sockets = [listen(host, port) for host, port in given.web_listen_address]
         except ListenError as error:
             log.error(str(error))  # noqa: TRY400 - a user's mistake, told in one line
             return 1
-        if flags.demo:
-            print(_invitation(sockets[0], flags.web_telemetry_path), flush=True)
-        exporter = _Exporter(configuration, log)
-        return exporter.serve(sockets, telemetry_path=flags.web_telemetry_path)
+        if given.demo:
+            _print(_invitation(sockets[0], given.web_telemetry_path))
+        return exporter.serve(sockets, telemetry_path=given.web_telemetry_path)
 
 
 class _Exporter:
@@ -87,9 +77,10 @@ class _Exporter:
         self._exposition = Exposition()
         self._telemetry = Telemetry(named=configuration.named)
         self._telemetry.configuration_loaded(time.time())
-        self._stopping = threading.Event()
+        self._stopping = False  # No event: its lock is not for handlers of signals.
         self._crashed = False
         self._stop_serving: Callable[[], None] = lambda: None
+        self._clients: list[CortexClient] = []
         self._pollers = [self._poller(tenant, polls_once=polls_once) for tenant in configuration.tenants]
 
     def serve(self, sockets: list[socket.socket], *, telemetry_path: str) -> int:
@@ -113,10 +104,12 @@ class _Exporter:
         """Poll each action once and print the exposition; return the exit code."""
         with self._polling():
             while not self._is_ready():
-                if self._stopping.wait(_READY_CHECK_SECONDS):
+                if self._stopping:
+                    self._log.warning("stopped before every action was polled")
                     return 1
-        sys.stdout.buffer.write(self._expose(openmetrics=False, names=None))
-        sys.stdout.flush()
+                time.sleep(_READY_CHECK_SECONDS)
+        if not _print(self._expose(openmetrics=False, names=None)):
+            return 1
         return int(any(poller.snapshot().phases[Phase.FAILING] for poller in self._pollers))
 
     @contextlib.contextmanager
@@ -131,11 +124,13 @@ class _Exporter:
         finally:
             for poller in self._pollers:
                 poller.stop()
+            for client in self._clients:
+                client.close()
             for number, handler in zip(handled, before, strict=True):
                 signal.signal(number, handler)
 
     def _stop(self) -> None:
-        self._stopping.set()
+        self._stopping = True
         self._stop_serving()
 
     def _crash(self) -> None:
@@ -164,10 +159,12 @@ class _Exporter:
         now = time.monotonic()
         for action in tenant.actions:
             schedule.add(action.id, now)
+        client = _client(api)
+        self._clients.append(client)
         log = self._log if tenant.name is None else self._log.bind(tenant=tenant.name)
         poller = TenantPoller(
             tenant.name,
-            client=_client(api),
+            client=client,
             schedule=schedule,
             rate=RateLimit(api.requests_per_second),
             store=store,
@@ -192,19 +189,36 @@ def _client(api: ApiSettings) -> CortexClient:
     )
 
 
-def _check(configuration: Configuration) -> None:
-    """Print what the configuration asks for, a line for each tenant."""
+def _print(text: str | bytes) -> bool:
+    """Write to standard output, and tell whether it could be written; if not, why on standard error."""
+    encoded = text if isinstance(text, bytes) else text.encode(sys.stdout.encoding, "backslashreplace")
+    try:
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # Whoever read the output has seen enough.
+            print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
+        # What is left in the buffer is written once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def _check(configuration: Configuration) -> int:
+    """Print what the configuration asks for, a line for each tenant; return the exit code."""
+    lines = ""
     for tenant in configuration.tenants:
         name = "" if tenant.name is None else f" tenant {tenant.name}:"
-        expected = len(tenant.actions) / configuration.poll.interval_seconds
-        print(
-            f"{configuration.path}:{name} {len(tenant.actions)} actions, "
-            f"at most {expected:.3g} requests per second expected, "
-            f"budget {tenant.api.requests_per_second:g} requests per second"
+        count = len(tenant.actions)
+        expected = round(count / configuration.poll.interval_seconds, 4)
+        lines += (
+            f"{configuration.path}:{name} {count} action{'' if count == 1 else 's'}, "
+            f"at most {expected:g} requests per second expected, "
+            f"budget {tenant.api.requests_per_second:g} requests per second\n"
         )
     for warning in config.warnings(configuration):
         print(f"warning: {warning}", file=sys.stderr)
-    sys.stdout.flush()
+    return 0 if _print(lines) else 1
 
 
 def _demo(stack: contextlib.ExitStack) -> Configuration:
@@ -221,6 +235,7 @@ def _demo(stack: contextlib.ExitStack) -> Configuration:
     return Configuration(
         tenants=(Tenant(api=api, actions=tracked),),
         poll=PollSettings(interval_seconds=_DEMO_INTERVAL_SECONDS),
+        path=Path("demo"),
     )
 
 
@@ -246,65 +261,3 @@ def _shown_address(listening: socket.socket) -> str:
     if host in {"::", "0.0.0.0"}:  # noqa: S104 - told apart, not listened on
         return f"localhost:{port}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="cortex-xdr-exporter",
-        description="Prometheus exporter for the progress of Cortex XDR script executions.",
-        allow_abbrev=False,
-    )
-    flag = parser.add_argument
-    flag("--config.file", dest="config_file", metavar="FILE", type=Path, help="the configuration (config.yaml)")
-    flag(
-        "--web.listen-address",
-        dest="web_listen_address",
-        metavar="[HOST]:PORT",
-        type=_address,
-        action="append",
-        help="where to serve; may be repeated (:10642)",
-    )
-    flag(
-        "--web.telemetry-path",
-        dest="web_telemetry_path",
-        metavar="PATH",
-        type=_telemetry_path,
-        default="/metrics",
-        help="where the metrics are (%(default)s)",
-    )
-    flag("--demo", action="store_true", help="run against a simulated tenant; needs no configuration")
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument(
-        "--config.check",
-        dest="config_check",
-        action="store_true",
-        help="validate the configuration and the files it names, print a line per tenant, and exit",
-    )
-    mode.add_argument(
-        "--once",
-        action="store_true",
-        help="poll each action once, print the metrics, and exit; 1 if a poll failed",
-    )
-    flag("--log.level", dest="log_level", choices=list(logs.LEVELS), default="info", help="(%(default)s)")
-    flag("--log.format", dest="log_format", choices=["logfmt", "json"], default="logfmt", help="(%(default)s)")
-    version = f"%(prog)s, version {__version__} (Python {platform.python_version()})"
-    flag("--version", action="version", version=version)
-    flags = parser.parse_args(arguments)
-    if flags.demo and flags.config_file is not None:
-        parser.error("argument --demo: not allowed with argument --config.file")
-    flags.config_file = flags.config_file or Path("config.yaml")
-    flags.web_listen_address = flags.web_listen_address or [("", 10642)]
-    return flags
-
-
-def _address(text: str) -> tuple[str, int]:
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _telemetry_path(text: str) -> str:
-    if not text.startswith("/") or text in _PROBES or not text.isprintable() or set(text) & set(" ?#{}%"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path of its own, such as /metrics")
-    return text

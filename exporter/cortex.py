@@ -1,7 +1,7 @@
 """One tenant's API: sign, send, read within a deadline, translate every failure into one of ours.
 
-The rule: no exception but a PollError leaves this module, and no text in it comes from a library, which
-might quote a header with the key in it.
+The rule: no exception but a PollError leaves :meth:`CortexClient.fetch`, and no text of a library in it that
+might quote a header with the key.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ import urllib3
 from requests.auth import AuthBase
 
 from exporter import __version__
-from exporter.errors import PollError, Reason, TransientError, UnexpectedReplyError
+from exporter.errors import ConfigurationError, PollError, Reason, TransientError, UnexpectedReplyError
 from exporter.status import Status, describe, read_reply
-from exporter.transport import Adapter, Deadline, causes, read_body, within
+from exporter.transport import Adapter, Deadline, causes, read_body, tls_context, within
 
 PATH = "/public_api/v1/scripts/get_script_execution_status"
 _MAX_BODY_BYTES = 1024 * 1024
@@ -95,7 +95,8 @@ class CortexClient:
 
     ``url`` is the tenant's API address without the path, ``connections`` how many are kept for reuse.
     ``proxy_url`` and ``ca_file`` replace what the environment says (``HTTPS_PROXY``, ``NO_PROXY``,
-    ``REQUESTS_CA_BUNDLE``); ``.netrc`` has no say.
+    ``REQUESTS_CA_BUNDLE``); ``.netrc`` has no say. Raises ConfigurationError where the environment names no
+    usable authorities.
     """
 
     def __init__(
@@ -113,12 +114,18 @@ class CortexClient:
         self._session = _Session()
         environment = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
         trusted = ca_file or environment["verify"]
+        trusted = trusted if isinstance(trusted, str) else certifi.where()
+        if url.startswith("https"):
+            try:
+                tls_context(trusted)
+            except OSError as error:
+                words = error.strerror or "it holds no certificate"
+                problem = f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE: {trusted} cannot be used: {words}"
+                raise ConfigurationError([problem]) from error
         self._proxies = dict(environment["proxies"])
         if proxy_url is not None:
             self._proxies = dict.fromkeys(("http", "https"), proxy_url.get_secret_value())
-        adapter = Adapter(
-            connections=connections, ca_file=trusted if isinstance(trusted, str) else certifi.where()
-        )
+        adapter = Adapter(connections=connections, ca_file=trusted)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         self._session.trust_env = False
@@ -204,6 +211,8 @@ def _verdict(cause: BaseException) -> PollError | None:  # noqa: PLR0911 - one f
             return UnexpectedReplyError(Reason.BAD_RESPONSE, "the answer is not valid HTTP")
         case requests.RequestException():  # An OSError by descent, whose text quotes what it wraps.
             return None
-        case OSError():
-            return TransientError(Reason.CONNECTION, cause.strerror or "the proxy refused the connection")
+        case OSError() if cause.strerror:
+            return TransientError(Reason.CONNECTION, cause.strerror)
+        case urllib3.exceptions.ProxyError():
+            return TransientError(Reason.CONNECTION, "the proxy refused the connection")
     return None

@@ -1,7 +1,7 @@
 """The errors that this package raises, in one tree.
 
 A lower library's error is translated into one of these once, where it is called. No message holds a secret:
-texts are written here or by the exporter, never taken over from a library that might quote a header.
+no text is taken over from a library that might quote a header.
 """
 
 from enum import StrEnum

@@ -16,7 +16,7 @@ _FAILURES_TO_BLAME_TENANT = 3
 
 
 class Journal:
-    """Writes the log of one tenant's polling. Not thread-safe: its owner holds a lock."""
+    """Writes the log of one tenant's polling. Not thread-safe, but for :meth:`crashed`: its owner holds a lock."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -48,7 +48,7 @@ class Journal:
         to_blame = self._failures_in_a_row >= _FAILURES_TO_BLAME_TENANT
         if (to_blame or isinstance(error, AuthenticationError)) and not self._tenant_failing:
             self._tenant_failing = True
-            self._log.warning("tenant failing", **cause)
+            self._log.warning("tenant failing", action_id=action_id, **cause)
         if self._announced.get(action_id) is not error.reason and not self._tenant_failing:
             self._announced[action_id] = error.reason
             self._log.warning("action failing", action_id=action_id, **cause)

@@ -1,8 +1,9 @@
 """The log: lines of logfmt or JSON on standard error, the libraries' own messages among them."""
 
+import contextlib
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -33,7 +34,7 @@ def configure(*, level: str, json: bool) -> FilteringBoundLogger:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     log: FilteringBoundLogger = structlog.get_logger()
@@ -42,6 +43,21 @@ def configure(*, level: str, json: bool) -> FilteringBoundLogger:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return log
+
+
+class _Unfailing:
+    """A file whose writes are lost when they fail: a full disk or a reader that left must not end polling."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
 
 
 class _Forward(logging.Handler):

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from exporter.cortex import timed_out
-from exporter.errors import PollError, Reason, UnexpectedReplyError
+from exporter.errors import PollError, Reason, TransientError, UnexpectedReplyError
 from exporter.journal import Journal
 from exporter.ratelimit import RateLimit
 from exporter.schedule import Schedule
@@ -20,6 +20,8 @@ from exporter.status import Status
 from exporter.store import Phase, Store
 from exporter.telemetry import TenantSnapshot, TenantTelemetry
 from exporter.transport import Deadline
+
+_MOST_WORKERS = 128
 
 
 class Client(Protocol):
@@ -31,11 +33,12 @@ class Client(Protocol):
 
 
 def max_workers(requests_per_second: float, timeout: float) -> int:
-    """Return how many requests of a tenant can be under way at once: each lives no longer than the timeout.
+    """Return how many requests of a tenant may be under way at once.
 
-    Only a thread that a resolver holds past its deadline can make them so many that polls have to wait.
+    As many as the rate can start within the timeout, which each outlives only where a resolver hangs; but not
+    so many that one silent tenant uses up the threads of the process.
     """
-    return math.ceil(requests_per_second * timeout) + 1
+    return min(math.ceil(requests_per_second * timeout) + 1, _MOST_WORKERS)
 
 
 class _Flight:
@@ -131,8 +134,8 @@ class TenantPoller:
             try:
                 body()
             except Exception as error:  # noqa: BLE001 - whatever it is, polling must not end in silence
-                self._journal.crashed(error)
                 self._on_crash()
+                self._journal.crashed(error)
 
         threading.Thread(target=run, name=f"{role} {self.name or ''}".strip(), daemon=True).start()
 
@@ -179,8 +182,12 @@ class TenantPoller:
         if self._idle:
             self._idle.pop().put(flight)
             return
-        self._workers += 1
-        self._start_thread("worker", lambda: self._work(flight))
+        try:
+            self._start_thread("worker", lambda: self._work(flight))
+        except RuntimeError:  # The process has as many threads as it may.
+            self._end(flight, TransientError(Reason.CONNECTION, "no thread can be started"), now)
+        else:
+            self._workers += 1
 
     def _work(self, flight: _Flight | None) -> None:
         """Poll, wait for the next flight, and leave when none comes for a while."""
@@ -195,8 +202,6 @@ class TenantPoller:
                 if self._next_event() < self._wakes_at:
                     self._changed.notify_all()
             flight = self._next_flight(inbox)
-        with self._changed:
-            self._workers -= 1
 
     def _next_flight(self, inbox: "SimpleQueue[_Flight | None]") -> _Flight | None:
         try:
@@ -205,6 +210,7 @@ class TenantPoller:
             with self._changed:
                 if inbox in self._idle:
                     self._idle.remove(inbox)
+                    self._workers -= 1
                     return None
             return inbox.get()  # It was handed a flight in just that moment.
 
@@ -214,7 +220,8 @@ class TenantPoller:
         except PollError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a defect must cost this poll only, and be seen
-            self._journal.defect(flight.action_id, error)
+            with self._changed:
+                self._journal.defect(flight.action_id, error)
             return UnexpectedReplyError(Reason.BAD_RESPONSE, "a defect of this exporter")
 
     def _end(self, flight: _Flight, outcome: Status | PollError, now: float) -> None:

@@ -4,8 +4,8 @@ The rule: the budget is the tenant's, shared with everything else that uses its 
 never bunched, and time that was not used is lost and not saved up.
 """
 
-_SLOWER = 0.98
-"""Two percent below the limit, so that jitter on the way does not add up to one request too many."""
+PACE = 0.98
+"""The share of the limit that is used, so that jitter on the way does not add up to one request too many."""
 
 
 class RateLimit:
@@ -16,7 +16,7 @@ class RateLimit:
 
     def __init__(self, requests_per_second: float) -> None:
         self.requests_per_second = requests_per_second
-        self._spacing = 1 / (requests_per_second * _SLOWER)
+        self._spacing = 1 / (requests_per_second * PACE)
         self._ready_at = float("-inf")
 
     @property

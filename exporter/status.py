@@ -49,6 +49,7 @@ _FINISHED = frozenset(
 _MAX_COUNT = 2**53  # Beyond it a Prometheus sample, a float, cannot hold every integer.
 _MAX_STATUS_LENGTH = 1024
 _MAX_DETAIL_LENGTH = 200
+_MAX_SEARCHED_LENGTH = 1024  # A search takes time quadratic in the length, and holds up every thread.
 
 _THROTTLED_TEXT = re.compile(r"too many requests|\brate.?limit", re.IGNORECASE)
 _FORBIDDEN_TEXT = re.compile(
@@ -104,7 +105,7 @@ def read_reply(http_status: int, body: bytes) -> Status:
     if not isinstance(reply, dict):
         raise _bad_response("the body has no object under 'reply'")
     message = reply.get("error_message")
-    if isinstance(message, str) and message.strip():
+    if isinstance(message, str) and message:
         raise _error_in_words(message)
     if message is not None and not isinstance(message, str):
         raise _bad_response("'error_message' is not text")
@@ -200,11 +201,12 @@ def _refusal(http_status: int, told: str, body: bytes) -> PollError:
 
 def _error_in_words(message: str) -> PollError:
     """Translate the ``error_message`` of a 200: documented for a missing permission or a missing action."""
-    if _THROTTLED_TEXT.search(message):
+    beginning = message[:_MAX_SEARCHED_LENGTH]
+    if _THROTTLED_TEXT.search(beginning):
         return ThrottledError(Reason.THROTTLED, message)
-    if _FORBIDDEN_TEXT.search(message):
+    if _FORBIDDEN_TEXT.search(beginning):
         return AuthenticationError(Reason.FORBIDDEN, message)
-    if _NOT_FOUND_TEXT.search(message):
+    if _NOT_FOUND_TEXT.search(beginning):
         return UnexpectedReplyError(Reason.NOT_FOUND, message)
     return TransientError(Reason.SERVER_ERROR, message)
 

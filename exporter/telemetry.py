@@ -148,7 +148,7 @@ class _TenantCollector(Collector):
         """Yield a family for each thing that a snapshot says."""
         up = GaugeMetricFamily(
             "cortex_xdr_up",
-            "Whether the tenant's last finished request was answered well.",
+            "Whether the tenant's last finished request was answered well, be it that an action does not exist.",
             labels=self._labels,
         )
         tracked = GaugeMetricFamily(

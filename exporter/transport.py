@@ -25,6 +25,10 @@ _current = threading.local()
 """The deadline of the request that this thread is in: requests has no way to hand it down to a connection."""
 
 
+_KEPT_SECONDS = 10.0
+"""How long an idle connection may be used again: below the usual time-outs of servers and gateways."""
+
+
 class Deadline:
     """The total time of one request. ``clock`` is monotonic; ``at`` is its time when the request has to end."""
 
@@ -53,6 +57,13 @@ class Deadline:
         if connection is not None:
             connection.shut_for(self)
 
+    def end(self) -> None:
+        """Let go of the connection: the request is over, and must not be ended any more."""
+        with self._lock:
+            connection = self._connection
+        if connection is not None:
+            connection.leave(self)
+
     def watch(self, connection: "_Watched") -> None:
         """Note the connection that the request now uses."""
         with self._lock:
@@ -65,7 +76,9 @@ class Deadline:
 class _Watched(urllib3.connection.HTTPConnection):
     """A connection whose socket can be shut from outside, by the deadline of the request that uses it.
 
-    A TLS handshake takes the socket object over, so a duplicate of its handle is kept for shutting.
+    A TLS handshake takes the socket object over, and http.client lets go of it before it reads the body of an
+    answer that ends with the connection. So a duplicate of its handle is kept for shutting, until the request
+    is over.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -73,6 +86,15 @@ class _Watched(urllib3.connection.HTTPConnection):
         self._handle_lock = threading.Lock()
         self._handle: socket.socket | None = None
         self._owner: Deadline | None = None
+        self._used_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection may serve another request.
+
+        One that was idle for long may be closed by the server in just that moment, which would cost a poll.
+        """
+        return super().is_connected and time.monotonic() - self._used_at < _KEPT_SECONDS
 
     def shut_for(self, deadline: Deadline) -> None:
         """Shut the socket, if the connection still serves that deadline's request and not a later one."""
@@ -86,13 +108,21 @@ class _Watched(urllib3.connection.HTTPConnection):
         self._serve(_current.deadline)
         super().request(*args, **kwargs)
 
+    def leave(self, deadline: Deadline | None = None) -> None:
+        """Serve that deadline's request no more, or, without one, whichever it is."""
+        with self._handle_lock:
+            if deadline in {None, self._owner}:
+                self._owner = None
+                self._used_at = time.monotonic()
+                if self.sock is None:
+                    self._drop_handle()
+
     def close(self) -> None:
-        """Close the connection and the duplicate of its handle."""
+        """Close the connection, but keep its handle while a request may still read the end of its answer."""
         super().close()
         with self._handle_lock:
-            if self._handle is not None:
-                self._handle.close()
-                self._handle = None
+            if self._owner is None:
+                self._drop_handle()
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers, each with a fair share of the time that is left.
@@ -109,23 +139,31 @@ class _Watched(urllib3.connection.HTTPConnection):
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
             if deadline.passed:
                 break
-            candidate = socket.socket(family, kind, protocol)
+            candidate = None
             try:
+                candidate = socket.socket(family, kind, protocol)
                 candidate.settimeout(deadline.remaining / (len(addresses) - index))
                 candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 candidate.connect(address)
             except OSError as error:
-                candidate.close()
+                if candidate is not None:
+                    candidate.close()
                 failure = error
                 continue
             candidate.settimeout(deadline.remaining)
             with self._handle_lock:
+                self._drop_handle()
                 self._handle = candidate.dup()
             self._serve(deadline)
             return candidate
         if isinstance(failure, TimeoutError) or deadline.passed:
             raise ConnectTimeoutError(self, "no address answered in time") from failure
         raise NewConnectionError(self, "no address accepted") from failure
+
+    def _drop_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
 
     def _serve(self, deadline: Deadline) -> None:
         with self._handle_lock:
@@ -140,8 +178,14 @@ class _WatchedTLS(_Watched, urllib3.connection.HTTPSConnection):
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _Watched
 
+    def _put_conn(self, conn: Any) -> None:
+        """Take a connection back, which no deadline may shut from now on: it may serve another request soon."""
+        if conn is not None:
+            conn.leave()
+        super()._put_conn(conn)
 
-class _TLSPool(urllib3.HTTPSConnectionPool):
+
+class _TLSPool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _WatchedTLS
 
 
@@ -198,6 +242,7 @@ def within(deadline: Deadline) -> Iterator[None]:
         yield
     finally:
         del _current.deadline
+        deadline.end()
 
 
 @functools.cache
@@ -220,6 +265,8 @@ def read_body(response: requests.Response, deadline: Deadline, *, max_bytes: int
             raise TimeoutError
         piece = response.raw.read1(65536, decode_content=True)
         if not piece:
+            if deadline.expired:  # A socket that was shut reads like the end of a body without a length.
+                raise TimeoutError
             break
         body += piece
     return bytes(body)

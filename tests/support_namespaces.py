@@ -1,17 +1,21 @@
 """Processes with files or a network of their own, which takes root: what no other test could have to itself."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, find_program
 
 _MAY_UNSHARE = (
-    subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False).returncode == 0
+    find_program("unshare") is not None
+    and subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False).returncode == 0
 )
 
+# In CI nothing may be left out: there such a test fails where it cannot run.
 needs_namespaces = pytest.mark.skipif(
-    not _MAY_UNSHARE, reason="needs the right to make namespaces, as root has it"
+    not _MAY_UNSHARE and os.environ.get("CI") != "true",
+    reason="needs the right to make namespaces, as root has it",
 )
 
 

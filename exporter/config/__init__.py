@@ -18,26 +18,23 @@ from exporter.config.settings import (
     ApiSettings,
     Configuration,
     PollSettings,
-    StateSettings,
     Tenant,
 )
 from exporter.config.yaml_loading import Location, Problem, RefusedError, dotted, read_yaml
 from exporter.errors import ConfigurationError
+from exporter.ratelimit import PACE
 
 __all__ = [
     "Action",
     "ApiSettings",
     "Configuration",
     "PollSettings",
-    "StateSettings",
     "Tenant",
     "load",
     "warnings",
 ]
 
 _MOST_PROBLEMS = 100
-# Requests are paced two percent slower than configured.
-_PACE = 0.98
 
 
 def load(path: Path) -> Configuration:
@@ -76,7 +73,7 @@ def warnings(configuration: Configuration) -> list[str]:
     texts = []
     for index, tenant in enumerate(configuration.tenants):
         rate = tenant.api.requests_per_second
-        round_seconds = len(tenant.actions) / (_PACE * rate)
+        round_seconds = len(tenant.actions) / (PACE * rate)
         if 0 < stale_after < round_seconds:
             where = "actions" if tenant.name is None else f"tenants[{index}] ({tenant.name})"
             texts.append(
@@ -111,19 +108,16 @@ def _position(raw: Any, location: Location) -> Iterator[int]:
 
 def _tenants(file: FileSection) -> Iterator[Tenant]:
     if file.api is not None:
-        yield _tenant(None, file.api, file.actions, file.action_files)
+        yield _tenant(None, file.api, file.actions)
     for tenant in file.tenants:
-        yield _tenant(tenant.name, tenant.api, tenant.actions, tenant.action_files)
+        yield _tenant(tenant.name, tenant.api, tenant.actions)
 
 
-def _tenant(
-    name: str | None, api: ApiSection, actions: Sequence[ActionSection], action_files: Sequence[str]
-) -> Tenant:
+def _tenant(name: str | None, api: ApiSection, actions: Sequence[ActionSection]) -> Tenant:
     return Tenant(
         name=name,
         api=_api(api),
         actions=tuple(Action(id=action.id, labels=action.labels) for action in actions),
-        action_files=tuple(action_files),
     )
 
 

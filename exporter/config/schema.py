@@ -95,6 +95,7 @@ def _default(settings: type[BaseModel], field: str) -> Any:
 
 
 def _labels(raw: Any) -> tuple[tuple[str, str], ...]:
+    raw = _mapping_or_nothing(raw)
     if not isinstance(raw, dict):
         raise RefusedError("must be a mapping of label names to values")
     problems: list[Problem] = []
@@ -165,6 +166,10 @@ def _action(raw: Any) -> ActionSection:
 def _list_or_nothing(raw: Any) -> Any:
     # "actions:" with every entry commented out is null to YAML.
     return [] if raw is None else raw
+
+
+def _mapping_or_nothing(raw: Any) -> Any:
+    return {} if raw is None else raw  # As above.
 
 
 def _refuse_action_files(patterns: list[str]) -> list[str]:
@@ -252,8 +257,8 @@ class FileSection(Section):
     actions: Actions = []
     action_files: ActionFiles = []
     tenants: list[TenantSection] = []
-    poll: PollSection = PollSection()
-    state: StateSection = StateSection()
+    poll: Annotated[PollSection, BeforeValidator(_mapping_or_nothing)] = PollSection()
+    state: Annotated[StateSection, BeforeValidator(_mapping_or_nothing)] = StateSection()
 
     @classmethod
     def conflicts(cls, raw: dict[str, Any]) -> Iterator[Problem]:

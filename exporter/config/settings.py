@@ -41,7 +41,6 @@ class Tenant(_Settings):
     """None for the only tenant of a configuration without ``tenants``."""
     api: ApiSettings
     actions: tuple[Action, ...] = ()
-    action_files: tuple[str, ...] = ()
 
 
 class PollSettings(_Settings):
@@ -55,19 +54,11 @@ class PollSettings(_Settings):
     """0: never."""
 
 
-class StateSettings(_Settings):
-    """Where the last known state is kept."""
-
-    path: Path | None = None
-    """None: in memory only."""
-
-
 class Configuration(_Settings):
     """A whole configuration file."""
 
     tenants: tuple[Tenant, ...]
     poll: PollSettings = PollSettings()
-    state: StateSettings = StateSettings()
     path: Path = Path("config.yaml")
     """The file that it was read from, as messages name it."""
 

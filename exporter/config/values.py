@@ -237,10 +237,10 @@ def _is_integer(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
+    if value is None or value == "":
+        raise RefusedError("must not be empty")
     if not isinstance(value, str):
         raise RefusedError("must be text: put it in quotes")
-    if not value:
-        raise RefusedError("must not be empty")
     return value
 
 

@@ -158,8 +158,9 @@ class _Builder:
             self._location.append(key)
             value = self._value(self._loader.get_event())
             if key in values:
-                # Not named: "{key: aa,bb,bb}" makes keys of a secret's pieces.
-                where = tuple(self._location[:-1])
+                # Not named without values: "{key: aa,bb,bb}" makes keys of a secret's pieces.
+                torn = value is None or values[key] is None
+                where = tuple(self._location[:-1] if torn else self._location)
                 self.repeated.append((where, f"lines {lines[key]} and {line}: the same key is given twice"))
             self._location.pop()
             values.setdefault(key, value)

@@ -45,6 +45,8 @@ def listen(host: str, port: int) -> socket.socket:
             )[0]
             return socket.create_server((address[0], port), family=family)
         return _listen_on_all(port)
+    except UnicodeError as error:
+        raise ListenError(f"cannot listen on {shown}: this is no host name") from error
     except OSError as error:
         # The library adds where it was to the system's words, which is said already.
         words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from support import KEY, ROOT, StartExporter, StartSimulator, api_section, make_tenant, wait_until
+from support import (
+    KEY,
+    ROOT,
+    BackgroundProcess,
+    StartExporter,
+    StartSimulator,
+    api_section,
+    make_tenant,
+    wait_until,
+)
 from support_namespaces import needs_namespaces, run_apart
 
 from exporter import __version__
@@ -64,6 +73,7 @@ def test_version_is_printed(tmp_path: Path) -> None:
         (["--web.listen-address=:99999"], "':99999' has no port from 0 to 65535"),
         (["--web.telemetry-path=metrics"], "'metrics' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=/-/ready"], "'/-/ready' is not a path of its own, such as /metrics"),
+        (["--web.telemetry-path=//elsewhere/metrics"], "'//elsewhere/metrics' is not a path of its own"),
     ],
 )
 def test_usage_mistakes_exit_with_2(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -171,13 +181,16 @@ def test_once_ends_at_a_signal(tmp_path: Path, simulator: StartSimulator) -> Non
     """SIGTERM ends it before its time, with exit code 1: not every action was polled."""
     tenant = make_tenant({})
     tenant.inject(Fault(hang=True))
-    write(tmp_path, {"api": api_section(simulator({"": tenant}), timeout="60s"), "actions": [1]})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "exporter", "--once", f"--config.file={tmp_path / 'config.yaml'}"], cwd=ROOT
-    )
-    wait_until(lambda: tenant.requests, "the poll is under way")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 1
+    write(tmp_path, {"api": api_section(simulator({"": tenant}), timeout="1h"), "actions": [1]})
+    command = [sys.executable, "-m", "exporter", "--once", f"--config.file={tmp_path / 'config.yaml'}"]
+    process = BackgroundProcess(command, tmp_path)
+    try:
+        wait_until(lambda: tenant.requests, "the poll is under way")
+        assert process.stop() == 1
+    finally:
+        process.clean_up()
+    assert re.fullmatch(r'ts=\S+ level=warn msg="stopped before every action was polled"\n', process.log)
+    assert process.output == ""
 
 
 def test_address_in_use_exits_with_1(tmp_path: Path) -> None:
@@ -188,6 +201,39 @@ def test_address_in_use_exits_with_1(tmp_path: Path) -> None:
         code, output, log = run(f"--web.listen-address={address}", cwd=tmp_path)
     assert (code, output) == (1, "")
     assert re.fullmatch(rf'ts=\S+ level=error msg="cannot listen on {address}: Address already in use"\n', log)
+
+
+def test_host_that_is_none_exits_with_1(tmp_path: Path) -> None:
+    """A host name that cannot even be looked up is told in a sentence."""
+    write(tmp_path, {"api": api_section("https://api-acme.example")})
+    code, output, log = run("--web.listen-address=a..b:1", cwd=tmp_path)
+    assert (code, output) == (1, "")
+    assert re.fullmatch(r'ts=\S+ level=error msg="cannot listen on a..b:1: this is no host name"\n', log)
+
+
+def test_log_that_nobody_reads_does_not_end_polling(tmp_path: Path, simulator: StartSimulator) -> None:
+    """With standard error gone, lines are lost and polling goes on."""
+    tenant = make_tenant({"1": RUNNING})
+    write(
+        tmp_path,
+        {"api": api_section(simulator({"": tenant})), "actions": [1, 2], "poll": {"interval": "100ms"}},
+    )
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", "--log.level=debug"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=writer,
+    )
+    os.close(writer)
+    os.close(reader)
+    try:
+        wait_until(lambda: len(tenant.requests) > 5, "polls")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -289,31 +335,45 @@ def test_debug_log_has_a_line_per_poll_and_no_key(
     assert KEY not in seen
 
 
-def test_output_that_nobody_reads_to_its_end_is_no_traceback(tmp_path: Path) -> None:
-    """`--once | head -1` ends without a word about the pipe."""
+@pytest.mark.parametrize("flag", ["--once", "--config.check"])
+def test_output_that_cannot_be_written_exits_with_1(tmp_path: Path, flag: str) -> None:
+    """A full disk is told in a sentence; that the reader left early (`| head -1`) is not worth one."""
     write(tmp_path, {"api": api_section("https://api-acme.example"), "actions": []})
     reader, writer = os.pipe()
     os.close(reader)
-    try:
+    full = os.open("/dev/full", os.O_WRONLY)
+    said = {}
+    for name, output in {"left": writer, "full": full}.items():
         done = subprocess.run(
-            [sys.executable, "-m", "exporter", "--once"],
+            [sys.executable, "-m", "exporter", flag],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=writer,
+            stdout=output,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,
             check=False,
         )
-    finally:
-        os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
+        os.close(output)
+        said[name] = done.returncode, done.stderr
+    assert said == {
+        "left": (1, ""),
+        "full": (1, "standard output cannot be written: No space left on device\n"),
+    }
+
+
+def test_output_that_cannot_spell_a_name_escapes_it(tmp_path: Path) -> None:
+    """A tenant's name beyond the terminal's character set is no traceback."""
+    write(tmp_path, {"tenants": [{"name": "\u2603", "api": api_section("https://api-acme.example")}]})
+    code, output, log = run("--config.check", cwd=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    assert (code, log) == (0, "")
+    assert output.startswith(r"config.yaml: tenant \u2603: 0 actions, ")
 
 
 @needs_namespaces
 def test_resolver_that_hangs_does_not_hold_a_poll(tmp_path: Path) -> None:
     """A poll counts as timed out at its deadline, whatever its thread still waits for."""
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.11.53\noptions timeout:30 attempts:1\n")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.11.53\noptions timeout:30 attempts:4\n")
     write(tmp_path, {"api": api_section("https://api-acme.example.com", timeout="500ms"), "actions": [1]})
     asked = threading.Event()
 
@@ -329,7 +389,7 @@ def test_resolver_that_hangs_does_not_hold_a_poll(tmp_path: Path) -> None:
         done = run_apart(
             f"{sys.executable} -m exporter --once --config.file={tmp_path}/config.yaml",
             instead={"/etc/resolv.conf": tmp_path / "resolv.conf"},
-            timeout=25,  # Below the resolver's 30 seconds, which is what tells the two apart.
+            timeout=90,  # Below the resolver's two minutes, which is what tells the two apart.
         )
         thread.join()
     assert asked.is_set()

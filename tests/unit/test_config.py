@@ -7,7 +7,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from exporter.config import Action, ApiSettings, Configuration, PollSettings, StateSettings, Tenant, load, warnings
+from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant, load, warnings
 from exporter.config.schema import Section
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
@@ -72,7 +72,6 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                         labels=(("campaign", "7"), ("on", "yes"), ("team", "endpoint-ops"), ("wave", "")),
                     ),
                 ),
-                action_files=(),
             ),
         ),
         poll=PollSettings(
@@ -81,7 +80,6 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             retire_after_seconds=0.0,
             stale_after_seconds=0.0,
         ),
-        state=StateSettings(path=None),
         path=path,
     )
 
@@ -248,3 +246,13 @@ def test_example_of_tenants_loads_without_its_comment_signs(tmp_path: Path) -> N
     configuration = load_text(tmp_path, alternative.replace("/run/secrets/", ""))
     assert [tenant.name for tenant in configuration.tenants] == ["acme", "globex"]
     assert warnings(configuration) == []
+
+
+def test_sections_with_everything_commented_out_are_their_defaults(tmp_path: Path) -> None:
+    """A key without a value is an empty section, as whoever comments lines out expects."""
+    (tmp_path / "config.yaml").write_text(
+        f"api: {{{API}, key: k}}\nactions: [{{id: 5, labels: }}]\naction_files:\npoll:\nstate:\n"
+    )
+    (tmp_path / "plain.yaml").write_text(f"api: {{{API}, key: k}}\nactions: [5]\n")
+    commented, plain = (load(tmp_path / name) for name in ("config.yaml", "plain.yaml"))
+    assert commented.model_copy(update={"path": plain.path}) == plain

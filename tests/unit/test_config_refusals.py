@@ -162,8 +162,11 @@ def test_denied_file_is_refused(tmp_path: Path) -> None:
                 "state: must be a mapping with the keys path",
             ],
         ),
-        (f"api: {{{API}, key: k}}\npoll: {{}}\npoll: {{}}", [f"lines 2 and 3: {TWICE}"]),
-        (f"api: {{{API}, key: k}}\npoll:\n  interval: 9s\n\n  'interval': 9s", [f"poll: lines 3 and 5: {TWICE}"]),
+        (f"api: {{{API}, key: k}}\npoll: {{}}\npoll: {{}}", [f"poll: lines 2 and 3: {TWICE}"]),
+        (
+            f"api: {{{API}, key: k}}\npoll:\n  interval: 9s\n\n  'interval': 9s",
+            [f"poll.interval: lines 3 and 5: {TWICE}"],
+        ),
         (
             f"api: {{{API}, key: k}}\nactions: []\ntenants: []",
             [
@@ -309,7 +312,7 @@ def test_wrong_api_is_refused(tmp_path: Path, keys: str, expected: list[str]) ->
                 f"api.key_env: does not go with key_file: {KEY_SOURCES}",
             ],
         ),
-        ("key: ", [f"api.key: {TEXT}"]),
+        ("key: ", ["api.key: must not be empty"]),
         ("key: 5", [f"api.key: {TEXT}"]),
         ("key: {s3cr3t: x}", [f"api.key: {TEXT}"]),
         ("key: ' '", ["api.key: holds no key: it is empty"]),
@@ -386,7 +389,7 @@ def test_wrong_key_is_refused(
         ("{}", [".id: is missing"]),
         ("{id: 0x1F}", [f".id: 0x1F is read by YAML as 31: {QUOTE}"]),
         ("{id: 5, label: {}}", [".label: unknown key; did you mean labels? known are: id, labels"]),
-        ("{id: 5, labels: }", [".labels: must be a mapping of label names to values"]),
+        ("{id: 5, labels: x}", [".labels: must be a mapping of label names to values"]),
         ("{id: 5, labels: [a]}", [".labels: must be a mapping of label names to values"]),
         ("{id: 5, labels: {a-b: x}}", [f".labels.a-b: {LABEL_NAME}"]),
         ("{id: 5, labels: {'': x}}", [f".labels.'': {LABEL_NAME}"]),

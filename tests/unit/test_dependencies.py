@@ -20,7 +20,8 @@ ANYONE = "anyone"
 ROOMS: dict[str, set[str] | str] = {
     "": set(),
     "errors": set(),
-    CONFIG: {"errors"},
+    CONFIG: {"errors", "ratelimit"},
+    "flags": {"logs", "web.server"},
     "logs": set(),
     "status": {"errors"},
     "schedule": set(),

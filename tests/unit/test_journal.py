@@ -81,9 +81,9 @@ def action_recovered(action_id: str) -> Line:
     return {"event": "action recovered", "log_level": "info", "action_id": action_id}
 
 
-def tenant_failing(error: PollError) -> Line:
-    """Return the line for a tenant that begins to fail."""
-    return {"event": "tenant failing", "log_level": "warning", **because(error)}
+def tenant_failing(action_id: str, error: PollError) -> Line:
+    """Return the line for a tenant that is seen to fail at a poll of this action."""
+    return {"event": "tenant failing", "log_level": "warning", "action_id": action_id, **because(error)}
 
 
 TENANT_RECOVERED: Line = {"event": "tenant recovered", "log_level": "info"}
@@ -174,7 +174,7 @@ def test_refusing_tenant_is_one_line_for_all_its_actions(error: PollError) -> No
         bench.fail(action_id, error)
     for action_id in actions:
         bench.succeed(action_id)
-    assert bench.lines == [tenant_failing(error), TENANT_RECOVERED]
+    assert bench.lines == [tenant_failing("0", error), TENANT_RECOVERED]
 
 
 @pytest.mark.parametrize("error", [SLOW, BROKEN, THROTTLED])
@@ -189,7 +189,7 @@ def test_three_failures_in_a_row_blame_the_tenant(error: PollError) -> None:
     assert bench.lines == [
         action_failing("0", error),
         action_failing("1", error),
-        tenant_failing(error),
+        tenant_failing("2", error),
         TENANT_RECOVERED,
         action_recovered("0"),
         action_recovered("1"),
@@ -215,7 +215,7 @@ def test_single_action_can_show_that_its_tenant_fails() -> None:
     bench.succeed("a")
     assert bench.lines == [
         action_failing("a", SLOW),
-        tenant_failing(SLOW),
+        tenant_failing("a", SLOW),
         TENANT_RECOVERED,
         action_recovered("a"),
     ]
@@ -239,7 +239,7 @@ def test_missing_action_ends_a_row_of_failures() -> None:
     assert bench.lines == [
         action_failing("a", SLOW),
         action_failing("b", SLOW),
-        tenant_failing(SLOW),
+        tenant_failing("c", SLOW),
         TENANT_RECOVERED,
         action_failing("d", NOT_FOUND),
     ]
@@ -252,7 +252,7 @@ def test_tenant_that_fails_again_is_told_again() -> None:
         bench.fail("a", REFUSED)
         bench.fail("a", REFUSED)
         bench.succeed("a")
-    assert bench.lines == [tenant_failing(REFUSED), TENANT_RECOVERED] * 2
+    assert bench.lines == [tenant_failing("a", REFUSED), TENANT_RECOVERED] * 2
 
 
 def test_action_that_still_fails_when_its_tenant_has_recovered_is_told() -> None:

@@ -79,7 +79,12 @@ def fresh_families(*tenants: str | None, openmetrics: bool) -> Families:
         return name, "gauge", text, [(name, each, value) for each in labels]
 
     return [
-        ("cortex_xdr_up", "gauge", "Whether the tenant's last finished request was answered well.", []),
+        (
+            "cortex_xdr_up",
+            "gauge",
+            "Whether the tenant's last finished request was answered well, be it that an action does not exist.",
+            [],
+        ),
         (
             f"{PREFIX}_tracked_actions",
             "gauge",
@@ -177,7 +182,7 @@ def test_up_is_there_from_the_first_answer(*, up: bool, value: float) -> None:
         (
             "cortex_xdr_up",
             "gauge",
-            "Whether the tenant's last finished request was answered well.",
+            "Whether the tenant's last finished request was answered well, be it that an action does not exist.",
             [("cortex_xdr_up", {"tenant": "answered"}, value)],
         )
     ]

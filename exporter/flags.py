@@ -1,0 +1,75 @@
+"""The command line's flags, after the customs of the Prometheus exporters."""
+
+import argparse
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter import __version__, logs
+from exporter.web.server import parse_address
+
+_PROBES = ("/-/healthy", "/-/ready")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the flags, by default those of the process; exit with 2 and a message for a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="cortex-xdr-exporter",
+        description="Prometheus exporter for the progress of Cortex XDR script executions.",
+        allow_abbrev=False,
+    )
+    flag = parser.add_argument
+    flag("--config.file", dest="config_file", metavar="FILE", type=Path, help="the configuration (config.yaml)")
+    flag(
+        "--web.listen-address",
+        dest="web_listen_address",
+        metavar="[HOST]:PORT",
+        type=_address,
+        action="append",
+        help="where to serve; may be repeated (:10642)",
+    )
+    flag(
+        "--web.telemetry-path",
+        dest="web_telemetry_path",
+        metavar="PATH",
+        type=_telemetry_path,
+        default="/metrics",
+        help="where the metrics are (%(default)s)",
+    )
+    flag("--demo", action="store_true", help="run against a simulated tenant; needs no configuration")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--config.check",
+        dest="config_check",
+        action="store_true",
+        help="validate the configuration and the files it names, print a line per tenant, and exit",
+    )
+    mode.add_argument(
+        "--once",
+        action="store_true",
+        help="poll each action once, print the metrics, and exit; 1 if a poll failed",
+    )
+    flag("--log.level", dest="log_level", choices=list(logs.LEVELS), default="info", help="(%(default)s)")
+    flag("--log.format", dest="log_format", choices=["logfmt", "json"], default="logfmt", help="(%(default)s)")
+    version = f"%(prog)s, version {__version__} (Python {platform.python_version()})"
+    flag("--version", action="version", version=version)
+    flags = parser.parse_args(arguments)
+    if flags.demo and flags.config_file is not None:
+        parser.error("argument --demo: not allowed with argument --config.file")
+    flags.config_file = flags.config_file or Path("config.yaml")
+    flags.web_listen_address = flags.web_listen_address or [("", 10642)]
+    return flags
+
+
+def _address(text: str) -> tuple[str, int]:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _telemetry_path(text: str) -> str:
+    if not re.match("/(?!/)", text) or text in _PROBES or not text.isprintable() or set(text) & set(" ?#{}%"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path of its own, such as /metrics")
+    return text
