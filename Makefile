@@ -27,7 +27,7 @@ test: ## Install what tests need, then check everything, with coverage: what CI 
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -q --cov --cov-report=term
 
-bench: $(VENV)/.dev ## Measure against other ways to do the same
+bench: $(VENV)/.dev ## Measure a scrape and memory beside plain prometheus-client objects
 	@$(BIN)/python tests/benchmarks/scrape.py
 
 clean: ## Remove the virtual environment and whatever tools left behind
