@@ -28,7 +28,7 @@ test: ## Install what tests need, then check everything, with coverage: what CI 
 	@$(BIN)/python -m pytest -q --cov --cov-report=term
 
 bench: $(VENV)/.dev ## Measure a scrape and memory beside plain prometheus-client objects
-	@$(BIN)/python tests/benchmarks/scrape.py
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/scrape.py
 
 clean: ## Remove the virtual environment and whatever tools left behind
 	@rm -rf $(VENV) .cache build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -42,18 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             configuration = _demo(stack) if given.demo else config.load(given.config_file)
-        except ConfigurationError as error:
-            print(error, file=sys.stderr)
-            return 2
-        if given.config_check:
-            return _check(configuration)
-        for warning in config.warnings(configuration):
-            log.warning(warning)
-        try:
+            if given.config_check:
+                return _check(configuration)
             exporter = _Exporter(configuration, log, polls_once=given.once)
         except ConfigurationError as error:
             print(error, file=sys.stderr)
             return 2
+        for warning in config.warnings(configuration):
+            log.warning(warning)
         if given.once:
             return exporter.poll_once()
         try:

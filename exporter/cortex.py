@@ -23,7 +23,7 @@ from requests.auth import AuthBase
 from exporter import __version__
 from exporter.errors import ConfigurationError, PollError, Reason, TransientError, UnexpectedReplyError
 from exporter.status import Status, describe, read_reply
-from exporter.transport import Adapter, Deadline, causes, read_body, tls_context, within
+from exporter.transport import Adapter, Deadline, read_body, tls_context, within
 
 PATH = "/public_api/v1/scripts/get_script_execution_status"
 _MAX_BODY_BYTES = 1024 * 1024
@@ -188,12 +188,22 @@ def timed_out() -> PollError:
 
 def translate(error: Exception, deadline: Deadline) -> PollError:
     """Say in one of our reasons why a request got no answer, from the first cause that tells."""
-    chain = causes(error)
+    chain = _causes(error)
     if deadline.passed or any(isinstance(cause, TimeoutError | requests.Timeout) for cause in chain):
         return timed_out()
     verdicts = (_verdict(cause) for cause in reversed(chain))
     unknown = TransientError(Reason.CONNECTION, "the connection failed")
     return next((verdict for verdict in verdicts if verdict is not None), unknown)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what led to it, the first cause last."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
 
 
 def _verdict(cause: BaseException) -> PollError | None:  # noqa: PLR0911 - one for each kind of cause

@@ -128,13 +128,13 @@ class Exposition:
         self._texts: dict[tuple[str | None, str], tuple[bytes, ...]] = {}
 
     def publish(self, tenant: str | None, state: ActionState) -> None:
-        """Take over an action's new state; a retired one leaves nothing behind."""
+        """Take over an action's new state; one without text, a retired one, leaves nothing behind."""
         texts = render(tenant, state)
         with self._lock:
-            if state.retired:
-                self._texts.pop((tenant, state.action_id), None)
-            else:
+            if any(texts):
                 self._texts[tenant, state.action_id] = texts
+            else:
+                self._texts.pop((tenant, state.action_id), None)
 
     def expose(self, *, openmetrics: bool, names: Collection[str] | None = None) -> bytes:
         """Join the text of all actions, each as of one moment; with ``names`` only the families named.

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter import __version__, logs
+from exporter.web.app import HEALTHY_PATH, READY_PATH
 from exporter.web.server import parse_address
-
-_PROBES = ("/-/healthy", "/-/ready")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,6 +69,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _telemetry_path(text: str) -> str:
-    if not re.match("/(?!/)", text) or text in _PROBES or not text.isprintable() or set(text) & set(" ?#{}%"):
+    taken = text in {HEALTHY_PATH, READY_PATH}
+    if taken or not re.match("/(?!/)", text) or not text.isprintable() or set(text) & set(" ?#{}%"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path of its own, such as /metrics")
     return text

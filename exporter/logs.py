@@ -25,7 +25,6 @@ def configure(*, level: str, json: bool) -> FilteringBoundLogger:
         renderer = structlog.processors.LogfmtRenderer(key_order=["ts", "level", "msg"])
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             _add_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             structlog.processors.format_exc_info,

@@ -75,7 +75,7 @@ class TenantPoller:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.name = name
+        self._name = name
         self._client = client
         self._schedule = schedule
         self._rate = rate
@@ -137,7 +137,7 @@ class TenantPoller:
                 self._on_crash()
                 self._journal.crashed(error)
 
-        threading.Thread(target=run, name=f"{role} {self.name or ''}".strip(), daemon=True).start()
+        threading.Thread(target=run, name=f"{role} {self._name or ''}".strip(), daemon=True).start()
 
     def _pace(self) -> None:
         """Send what is due as the rate allows, and give up what is overdue, until stopped."""

@@ -27,7 +27,6 @@ class _Entry:
     due: float
     turn: int
     failures: int = 0
-    in_flight: bool = False
     phased: bool = False
 
 
@@ -74,7 +73,6 @@ class Schedule:
             due, _, action_id = heap[0]
             if due <= now:
                 heapq.heappop(heap)
-                self._entries[action_id].in_flight = True
                 self._in_flight.add(action_id)
                 return action_id
         return None
@@ -125,7 +123,8 @@ class Schedule:
 
     def lag(self, now: float) -> float:
         """Return by how many seconds the most overdue unfinished action is late; one in flight still is."""
-        dues = [self._entries[action_id].due for action_id in self._in_flight if self._is_unfinished(action_id)]
+        under_way = (self._entries[action_id] for action_id in self._in_flight)
+        dues = [entry.due for entry in under_way if entry.rank is not Rank.SETTLED]
         for rank in (Rank.NEVER_POLLED, Rank.UNFINISHED):
             heap = self._prune(self._heaps[rank])
             if heap:
@@ -138,16 +137,12 @@ class Schedule:
         unfinished = len(self._entries) - self._settled
         return unfinished / self._interval + self._settled / self._settled_interval
 
-    def _is_unfinished(self, action_id: str) -> bool:
-        return self._entries[action_id].rank is not Rank.SETTLED
-
     def _landed(self, action_id: str) -> _Entry | None:
         """Take an action out of flight for a new place in the plan; None if it is not tracked any more."""
         entry = self._entries.get(action_id)
-        if entry is None or not entry.in_flight:
+        if entry is None or action_id not in self._in_flight:
             return None
-        self._in_flight.discard(action_id)
-        entry.in_flight = False
+        self._in_flight.remove(action_id)
         self._settled -= entry.rank is Rank.SETTLED
         return entry
 

@@ -105,10 +105,10 @@ def read_reply(http_status: int, body: bytes) -> Status:
     if not isinstance(reply, dict):
         raise _bad_response("the body has no object under 'reply'")
     message = reply.get("error_message")
-    if isinstance(message, str) and message:
-        raise _error_in_words(message)
     if message is not None and not isinstance(message, str):
         raise _bad_response("'error_message' is not text")
+    if message:
+        raise _error_in_words(message)
     status = Status(_general_status(reply), tuple(_count(reply, field) for field in _FIELDS))
     if status.general_status is None and not any(field in reply for field in _FIELDS):
         raise _bad_response("the reply holds neither a status nor a count")

@@ -270,13 +270,3 @@ def read_body(response: requests.Response, deadline: Deadline, *, max_bytes: int
             break
         body += piece
     return bytes(body)
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """Return an error and what led to it, the first cause last."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain

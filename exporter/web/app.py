@@ -33,6 +33,9 @@ class Expose(Protocol):
         ...
 
 
+HEALTHY_PATH = "/-/healthy"
+READY_PATH = "/-/ready"
+
 _GZIP_LEVEL = 1  # Nearly as small as at higher levels for text this repetitive, and several times faster.
 
 _PAGE = """<!DOCTYPE html>
@@ -48,8 +51,8 @@ _PAGE = """<!DOCTYPE html>
 <p>The progress of Cortex XDR script executions, for Prometheus. Version {version}.</p>
 <ul>
 <li><a href="{metrics}">Metrics</a></li>
-<li><a href="/-/ready">Ready</a>: whether every action has been polled</li>
-<li><a href="/-/healthy">Healthy</a>: whether the exporter works</li>
+<li><a href="{ready}">Ready</a>: whether every action has been polled</li>
+<li><a href="{healthy}">Healthy</a>: whether the exporter works</li>
 </ul>
 </body>
 </html>
@@ -85,14 +88,19 @@ def create_app(*, expose: Expose, ready: Callable[[], bool], telemetry_path: str
         return PlainTextResponse("Not every action has been polled yet.\n", status_code=503)
 
     async def landing(_: Request) -> Response:
-        page = _PAGE.format(version=html.escape(__version__), metrics=html.escape(telemetry_path))
+        page = _PAGE.format(
+            version=html.escape(__version__),
+            metrics=html.escape(telemetry_path),
+            ready=READY_PATH,
+            healthy=HEALTHY_PATH,
+        )
         return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'"})
 
     app = Starlette(
         routes=[
             Route(telemetry_path, metrics),
-            Route("/-/healthy", healthy),
-            Route("/-/ready", readiness),
+            Route(HEALTHY_PATH, healthy),
+            Route(READY_PATH, readiness),
             Route("/", landing),
         ]
     )

@@ -16,13 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
+from support import ExporterProcess, api_section, exporter_arguments, make_tenant, wait_until
 
+from exporter.simulator.demo import FIRST_ACTION_ID
 from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.server import SimulatorServer
-from exporter.simulator.tenant import SimulatedTenant
-
-KEY = "not-a-real-key"
 
 
 def main() -> None:
@@ -41,7 +39,7 @@ def main() -> None:
                 "with gzip": measure(our_port, their_port, options.scrapes, gzip=True),
                 "without": measure(our_port, their_port, options.scrapes, gzip=False),
             }
-            memory = [resident_megabytes(process.pid) for process in (ours, theirs)]
+            memory = [resident_megabytes(pid) for pid in (ours, theirs)]
     print(f"{options.actions:,} actions over {options.tenants} tenants, {series:,} series of actions")
     print(f"{'':24}{'exporter':>22}{'prometheus-client':>22}{'ratio':>22}")
     for name, (mine, plain) in rows.items():
@@ -82,66 +80,44 @@ def scrape(port: int, *, gzip: bool) -> bytes:
 
 
 @contextmanager
-def exporter(tenants: int, actions: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the exporter against simulated tenants until each action has been polled; give process and port."""
+def exporter(tenants: int, actions: int) -> Iterator[tuple[int, int]]:
+    """Run the exporter against simulated tenants until each action has been polled; give process ID and port."""
     simulated = {}
     for tenant in range(tenants):
-        simulated[f"t{tenant}"] = SimulatedTenant(key_id=7, key=KEY)
-        for action in range(actions):
-            counts = Counts(pending=action, failed=tenant, completed_successfully=1000 - action)
-            simulated[f"t{tenant}"].add(22519813685366 + action, Fixed("IN_PROGRESS", counts))
-    with SimulatorServer(simulated) as server, tempfile.TemporaryDirectory() as folder:
-        configuration = Path(folder, "config.yaml")
-        configuration.write_text(
-            yaml.safe_dump(
-                {
-                    "tenants": [
-                        {
-                            "name": name,
-                            "api": {
-                                "url": f"{server.url}/{name}",
-                                "key_id": 7,
-                                "key_type": "advanced",
-                                "key": KEY,
-                                "requests_per_second": 10,
-                            },
-                            "actions": [
-                                {"id": int(action), "labels": {"campaign": f"c{name}", "team": "endpoint-ops"}}
-                                for action in tenant.actions
-                            ],
-                        }
-                        for name, tenant in simulated.items()
-                    ],
-                    "poll": {"interval": "1d", "stale_after": "0s"},
-                }
+        lives = {
+            str(FIRST_ACTION_ID + action): Fixed(
+                "IN_PROGRESS", Counts(pending=action, failed=tenant, completed_successfully=1000 - action)
             )
-        )
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "exporter",
-                f"--config.file={configuration}",
-                "--web.listen-address=127.0.0.1:0",
+            for action in range(actions)
+        }
+        simulated[f"t{tenant}"] = make_tenant(lives)
+    with SimulatorServer(simulated) as server, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        configuration = {
+            "tenants": [
+                {
+                    "name": name,
+                    "api": api_section(f"{server.url}/{name}", requests_per_second=10),
+                    "actions": [
+                        {"id": int(action_id), "labels": {"campaign": f"c{name}", "team": "endpoint-ops"}}
+                        for action_id in tenant.actions
+                    ],
+                }
+                for name, tenant in simulated.items()
             ],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            "poll": {"interval": "1d", "stale_after": "0s"},
+        }
+        process = ExporterProcess(exporter_arguments(configuration, [], folder), folder)
         try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            port = int(re.search(r"addresses=\S+:(\d+)", line)[1])  # type: ignore[index]
-            while not is_ready(port):
-                time.sleep(0.5)
-            yield process, port
+            wait_until(lambda: process.get("/-/ready").status_code == 200, "each action is polled", timeout=300)
+            yield process.process.pid, int(process.url.rpartition(":")[2])
         finally:
-            process.terminate()
-            process.communicate()
+            process.clean_up()
 
 
 @contextmanager
-def plain_client(text: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the peer with the same series; give process and port."""
+def plain_client(text: str) -> Iterator[tuple[int, int]]:
+    """Run the peer with the same series; give process ID and port."""
     process = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("plain_client.py")],
         stdin=subprocess.PIPE,
@@ -153,21 +129,11 @@ def plain_client(text: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         assert process.stdout is not None
         process.stdin.write(text)
         process.stdin.close()
-        yield process, int(process.stdout.readline())
+        yield process.pid, int(process.stdout.readline())
     finally:
         process.terminate()
         process.wait()
         process.stdout.close()  # type: ignore[union-attr]
-
-
-def is_ready(port: int) -> bool:
-    """Ask whether each action has been polled."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", "/-/ready")
-        return connection.getresponse().status == 200
-    finally:
-        connection.close()
 
 
 def resident_megabytes(pid: int) -> float:

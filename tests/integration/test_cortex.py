@@ -577,71 +577,23 @@ def open_files() -> int:
 
 
 @contextmanager
-def answering(answer: bytes, *, drip: bytes | None = None) -> Iterator[int]:
-    """Listen, and answer each connection with these bytes, and then with the drip again and again for ever."""
-    done = threading.Event()
-
-    def serve() -> None:
-        while not done.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                connection.recv(65536)
-                connection.sendall(answer)
-                while drip is not None and not done.wait(0.02):
-                    connection.sendall(drip)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            done.set()
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-@contextmanager
-def relaying(target: Callable[[bytes], tuple[str, int, bytes, bytes]]) -> Iterator[int]:
-    """Listen, and pass each connection on: ``target`` says of its first bytes where to, and what to send first."""
+def listening(handle: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Listen, hand each connection to a function in a thread of its own, and wait for all in the end."""
     threads: list[threading.Thread] = []
 
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while piece := source.recv(65536):
-                sink.sendall(piece)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            handle(connection)
 
-    def relay(client: socket.socket) -> None:
-        with client:
-            head = client.recv(65536)
-            if not head:
-                return
-            host, port, to_server, to_client = target(head)
-            with socket.create_connection((host, port)) as server:
-                server.sendall(to_server)
-                client.sendall(to_client)
-                back = threading.Thread(target=pump, args=(server, client))
-                back.start()
-                pump(client, server)
-                back.join()
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threads.append(threading.Thread(target=relay, args=(client,)))
-            threads[-1].start()
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=serve, args=(connection,)))
+                threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        acceptor = threading.Thread(target=serve)
+        acceptor = threading.Thread(target=accept)
         acceptor.start()
         try:
             yield listener.getsockname()[1]
@@ -650,6 +602,51 @@ def relaying(target: Callable[[bytes], tuple[str, int, bytes, bytes]]) -> Iterat
             acceptor.join()
             for thread in threads:
                 thread.join()
+
+
+@contextmanager
+def answering(answer: bytes, *, drip: bytes | None = None) -> Iterator[int]:
+    """Answer each connection with these bytes, and then with the drip again and again for ever."""
+    done = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+        while drip is not None and not done.wait(0.02):
+            connection.sendall(drip)
+
+    with listening(handle) as port:
+        try:
+            yield port
+        finally:
+            done.set()
+
+
+@contextmanager
+def relaying(target: Callable[[bytes], tuple[str, int, bytes, bytes]]) -> Iterator[int]:
+    """Pass each connection on: ``target`` says of its first bytes where to, and what to send first."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+
+    def handle(client: socket.socket) -> None:
+        head = client.recv(65536)
+        if not head:
+            return
+        host, port, to_server, to_client = target(head)
+        with socket.create_connection((host, port)) as server:
+            server.sendall(to_server)
+            client.sendall(to_client)
+            back = threading.Thread(target=pump, args=(server, client))
+            back.start()
+            pump(client, server)
+            back.join()
+
+    with listening(handle) as port:
+        yield port
 
 
 @contextmanager

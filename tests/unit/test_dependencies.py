@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str] | str] = {
     "": set(),
     "errors": set(),
     CONFIG: {"errors", "ratelimit"},
-    "flags": {"logs", "web.server"},
+    "flags": {"logs", "web.app", "web.server"},
     "logs": set(),
     "status": {"errors"},
     "schedule": set(),

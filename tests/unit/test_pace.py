@@ -10,6 +10,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+from support_clock import Clock
 
 from exporter.ratelimit import RateLimit
 from exporter.schedule import Schedule
@@ -21,17 +22,6 @@ SETTLED_INTERVAL = 3600.0
 LATENCY = 0.2
 
 SUCCEEDED, SETTLED, FAILED = "succeeded", "settled", "failed"
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def advance(self, seconds: float) -> None:
-        """Move on."""
-        self.now += seconds
 
 
 class Simulation:

@@ -5,20 +5,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_clock import Clock
 
 from exporter.ratelimit import RateLimit
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self.now = now
-
-    def advance(self, seconds: float) -> float:
-        """Move on, and return the new time."""
-        self.now += seconds
-        return self.now
 
 
 def test_first_request_may_leave_at_once() -> None:

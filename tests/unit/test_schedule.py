@@ -8,24 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support_clock import Clock
 
 from exporter.schedule import Schedule
 
 INTERVAL = 60.0
 SETTLED_INTERVAL = 3600.0
 NEVER = float("inf")
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = 1_000.0) -> None:
-        self.now = now
-
-    def advance(self, seconds: float) -> float:
-        """Move on, and return the new time."""
-        self.now += seconds
-        return self.now
 
 
 def make(jitter: Callable[[], float] = lambda: 0.0) -> Schedule:
@@ -51,7 +40,7 @@ def add_polled(schedule: Schedule, action_id: str, started: float, *, settled: b
 def due_after_failures(failures: int, jitter: float = 0.0) -> float:
     """Return how long an action waits after its last failure of several in a row."""
     schedule = make(lambda: jitter)
-    clock = Clock()
+    clock = Clock(1_000.0)
     schedule.add("a", clock.now)
     for _ in range(failures):
         clock.now = max(clock.now, schedule.due_at())

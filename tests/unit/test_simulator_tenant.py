@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_clock import Clock
 
 from exporter.simulator.lives import Counts, Fixed, Rollout, Snapshot
 from exporter.simulator.tenant import PATH, Drop, Fault, Reply, Request, SimulatedTenant
@@ -29,21 +30,6 @@ STATUS = {
     "error_message": "",
 }
 UNAUTHORIZED = {"err_code": 401, "err_msg": "Public API request unauthorized", "err_extra": None}
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
 
 
 class Client:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from support_clock import Clock
 
 from exporter.errors import Reason
 from exporter.status import STATUSES, Status
@@ -24,20 +25,13 @@ FURTHER = status("IN_PROGRESS", in_progress=2, failed=1)
 DONE = status("COMPLETED_PARTIAL", failed=1, completed_successfully=2)
 
 
-class Clock:
-    """A monotonic and a wall clock that stand still until they are moved together."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
+class Clocks(Clock):
+    """A monotonic clock, and a wall clock that goes with it."""
 
     @property
     def wall_now(self) -> float:
         """The wall clock's time."""
         return WALL + self.now
-
-    def advance(self, seconds: float) -> None:
-        """Move on."""
-        self.now += seconds
 
 
 class Bench:
@@ -46,7 +40,7 @@ class Bench:
     def __init__(
         self, *actions: str, stale_after: float = STALE_AFTER, retire_after: float = RETIRE_AFTER
     ) -> None:
-        self.clock = Clock()
+        self.clock = Clocks()
         self.published: list[ActionState] = []
         self.store = Store(stale_after=stale_after, retire_after=retire_after, publish=self.published.append)
         self.store.track((action_id, ()) for action_id in actions)
