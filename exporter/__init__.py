@@ -2,12 +2,13 @@
 
 Data goes one way, and so do imports (asserted by tests/unit/test_dependencies.py)::
 
-    schedule, ratelimit ─▶ poller ─▶ store ─▶ exposition ─▶ web
-                              │
-            transport ◀─ cortex ─▶ status
+    tracking ─▶ schedule, ratelimit, patience ─▶ poller ─▶ store ─▶ exposition ─▶ web
+                                                   │         └────▶ state_file
+                                transport ◀─ cortex ─▶ status
 
-``cli`` alone knows them all, and hands them what ``config`` and ``flags`` say. ``schedule``, ``ratelimit``,
-``status`` and ``exposition`` decide and render: they do no input or output and take the time as an argument.
+``cli`` alone knows them all. What ``config`` says becomes pollers in ``fleet``, at the start and with each reload,
+which ``upkeep`` looks after. ``schedule``, ``ratelimit``, ``patience``, ``status``, ``store`` and ``exposition``
+decide and render: they do no input or output and take the time as an argument.
 """
 
 __version__ = "0.1.0"

@@ -4,13 +4,14 @@ The rule: this is the only module that knows all the others. It decides exit cod
 1 failed while running, 2 usage or configuration.
 """
 
+import argparse
 import contextlib
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -18,79 +19,113 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
-from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.errors import ConfigurationError
 from exporter.exposition import Exposition
-from exporter.journal import Journal
-from exporter.poller import TenantPoller, max_workers
-from exporter.ratelimit import RateLimit
-from exporter.schedule import Schedule
-from exporter.store import Phase, Store
+from exporter.files import Fingerprint, fingerprint
+from exporter.fleet import Fleet
+from exporter.state_file import StateFile, StateFileInUseError
 from exporter.telemetry import Telemetry
+from exporter.tracking import ActionFiles
+from exporter.upkeep import Upkeep
 from exporter.web.app import create_app
 from exporter.web.server import ListenError, Server, listen
 
 _DEMO_INTERVAL_SECONDS = 5.0
 _DEMO_SPEED = 60.0
-_READY_CHECK_SECONDS = 0.05
+_POLLED_CHECK_SECONDS = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code. ``arguments`` are those of the process by default."""
     given = flags.parse(arguments)
-    log = logs.configure(level=given.log_level, json=given.log_format == "json")
+    # What is wrong with action files is what a check prints, and needs no lines in a log.
+    log = logs.configure(level="error" if given.config_check else given.log_level, json=given.log_format == "json")
     with contextlib.ExitStack() as stack:
         try:
             configuration = _demo(stack) if given.demo else config.load(given.config_file)
+            files = ActionFiles(read=config.read_actions, log=log)
+            _select(files, configuration)
+            if given.config_check or given.once:
+                _require_whole(files)
             if given.config_check:
-                return _check(configuration)
-            exporter = _Exporter(configuration, log, polls_once=given.once)
+                return _check(configuration, files)
+            exporter = _Exporter(configuration, files, log, once=given.once)
         except ConfigurationError as error:
             print(error, file=sys.stderr)
             return 2
-        for warning in config.warnings(configuration):
-            log.warning(warning)
+        except StateFileInUseError as error:
+            log.error(str(error))  # noqa: TRY400 - a user's mistake, told in one line
+            return 1
         if given.once:
             return exporter.poll_once()
         try:
             sockets = [listen(host, port) for host, port in given.web_listen_address]
         except ListenError as error:
-            log.error(str(error))  # noqa: TRY400 - a user's mistake, told in one line
+            log.error(str(error))  # noqa: TRY400 - as above
             return 1
         if given.demo:
             _print(_invitation(sockets[0], given.web_telemetry_path))
-        return exporter.serve(sockets, telemetry_path=given.web_telemetry_path)
+        return exporter.serve(sockets, given)
 
 
 class _Exporter:
-    """All that runs in one process: a poller for each tenant, and what they publish."""
+    """All that runs in one process, and how it starts, changes and stops."""
 
     def __init__(
-        self, configuration: Configuration, log: FilteringBoundLogger, *, polls_once: bool = False
+        self, configuration: Configuration, files: ActionFiles, log: FilteringBoundLogger, *, once: bool
     ) -> None:
         self._configuration = configuration
+        self._files = files
         self._log = log
         self._exposition = Exposition()
         self._telemetry = Telemetry(named=configuration.named)
         self._telemetry.configuration_loaded(time.time())
+        self._telemetry.watch_action_files(lambda: files.files)
         self._stopping = False  # No event: its lock is not for handlers of signals.
         self._crashed = False
         self._stop_serving: Callable[[], None] = lambda: None
-        self._clients: list[CortexClient] = []
-        self._pollers = [self._poller(tenant, polls_once=polls_once) for tenant in configuration.tenants]
+        self._state: StateFile | None = None
+        remembered = {}
+        if configuration.state_path is not None and not once:
+            self._state = StateFile(
+                configuration.state_path,
+                everything=lambda: self._fleet.records(),  # noqa: PLW0108 - there is no fleet yet
+                log=log,
+                failed=self._telemetry.state_failed,
+            )
+            remembered = self._state.open()
+        self._fleet = Fleet(
+            exposition=self._exposition,
+            telemetry=self._telemetry,
+            log=log,
+            on_crash=self._crash,
+            memory=self._state,
+            remembered=remembered,
+            once=once,
+        )
+        self._fleet.apply(self._fleet.prepare(configuration), files.tracked)
+        if not files.problems:  # A broken file may list what is remembered, once it is good again.
+            self._fleet.forget_the_rest()
+        self._warn()
 
-    def serve(self, sockets: list[socket.socket], *, telemetry_path: str) -> int:
+    def serve(self, sockets: list[socket.socket], given: argparse.Namespace) -> int:
         """Poll and serve until a signal comes; return the exit code."""
-        app = create_app(expose=self._expose, ready=self._is_ready, telemetry_path=telemetry_path)
+        upkeep = None if given.demo else self._upkeep(given.config_auto_reload_interval)
+        app = create_app(
+            expose=self._expose,
+            ready=lambda: self._fleet.ready,
+            telemetry_path=given.web_telemetry_path,
+            reload=upkeep.reload if upkeep is not None and given.web_enable_lifecycle else None,
+        )
         server = Server(app)
         self._stop_serving = server.stop
-        with self._polling():
+        with self._polling(upkeep):
             self._log.info(
                 "started",
                 version=__version__,
                 addresses=" ".join(_shown_address(opened) for opened in sockets),
                 tenants=len(self._configuration.tenants),
-                actions=sum(len(tenant.actions) for tenant in self._configuration.tenants),
+                actions=sum(_counts(self._files, self._configuration)),
             )
             server.run(sockets)
         self._log.info("stopped")
@@ -98,32 +133,42 @@ class _Exporter:
 
     def poll_once(self) -> int:
         """Poll each action once and print the exposition; return the exit code."""
-        with self._polling():
-            while not self._is_ready():
+        with self._polling(None):
+            while not self._fleet.polled:
                 if self._stopping:
                     self._log.warning("stopped before every action was polled")
                     return 1
-                time.sleep(_READY_CHECK_SECONDS)
+                time.sleep(_POLLED_CHECK_SECONDS)
         if not _print(self._expose(openmetrics=False, names=None)):
             return 1
-        return int(any(poller.snapshot().phases[Phase.FAILING] for poller in self._pollers))
+        return int(self._fleet.failing)
 
     @contextlib.contextmanager
-    def _polling(self) -> Iterator[None]:
-        """Poll within the context, and have SIGTERM and SIGINT end what waits in it."""
-        handled = (signal.SIGTERM, signal.SIGINT)
-        before = [signal.signal(number, lambda *_: self._stop()) for number in handled]
-        try:
-            for poller in self._pollers:
-                poller.start()
-            yield
-        finally:
-            for poller in self._pollers:
-                poller.stop()
-            for client in self._clients:
-                client.close()
-            for number, handler in zip(handled, before, strict=True):
-                signal.signal(number, handler)
+    def _polling(self, upkeep: Upkeep | None) -> Iterator[None]:
+        """Poll and keep up within the context, and have signals end what waits in it."""
+        handlers: dict[int, Callable[[], None]] = {signal.SIGTERM: self._stop_for, signal.SIGINT: self._stop_for}
+        if upkeep is not None:
+            handlers[signal.SIGHUP] = upkeep.reload_soon
+        with _signals(handlers):
+            try:
+                if self._state is not None:
+                    self._state.start()
+                self._fleet.start()
+                if upkeep is not None:
+                    upkeep.start()
+                yield
+            finally:
+                if upkeep is not None:
+                    upkeep.stop()
+                self._fleet.stop()
+                if self._state is not None:
+                    self._state.close()
+
+    def _stop_for(self) -> None:
+        """Stop because of a signal; a second one ends the process as if there were no handler."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self._stop()
 
     def _stop(self) -> None:
         self._stopping = True
@@ -137,52 +182,84 @@ class _Exporter:
         actions = self._exposition.expose(openmetrics=openmetrics, names=names)
         return actions + self._telemetry.expose(openmetrics=openmetrics, names=names)
 
-    def _is_ready(self) -> bool:
-        return all(poller.ready for poller in self._pollers)
-
-    def _poller(self, tenant: Tenant, *, polls_once: bool) -> TenantPoller:
-        api, poll = tenant.api, self._configuration.poll
-        schedule = Schedule(
-            interval=float("inf") if polls_once else poll.interval_seconds,
-            settled_interval=float("inf") if polls_once else poll.settled_interval_seconds,
+    def _upkeep(self, interval_seconds: float) -> Upkeep:
+        return Upkeep(
+            reload=self._reload,
+            look=self._look,
+            looks=lambda: _looks(self._configuration),
+            interval=interval_seconds,
+            log=self._log,
         )
-        store = Store(
-            stale_after=poll.stale_after_seconds,
-            retire_after=poll.retire_after_seconds,
-            publish=lambda state: self._exposition.publish(tenant.name, state),
-        )
-        store.track((action.id, action.labels) for action in tenant.actions)
-        now = time.monotonic()
-        for action in tenant.actions:
-            schedule.add(action.id, now)
-        client = _client(api)
-        self._clients.append(client)
-        log = self._log if tenant.name is None else self._log.bind(tenant=tenant.name)
-        poller = TenantPoller(
-            tenant.name,
-            client=client,
-            schedule=schedule,
-            rate=RateLimit(api.requests_per_second),
-            store=store,
-            telemetry=self._telemetry.add_tenant(tenant.name),
-            timeout=api.timeout_seconds,
-            journal=Journal(log),
-            on_crash=self._crash,
-        )
-        self._telemetry.watch_tenant(tenant.name, poller.snapshot)
-        return poller
+
+    def _look(self) -> None:
+        self._fleet.look_at_keys()
+        if self._files.look():
+            self._fleet.track(self._files.tracked)
+            self._warn()
+
+    def _reload(self) -> list[str]:
+        """Load the configuration anew, and take it up or return what is wrong with it."""
+        usable = False
+        try:
+            configuration = config.load(self._configuration.path)
+            prepared = self._fleet.prepare(configuration)
+            usable = True
+        except ConfigurationError as error:
+            return error.problems
+        finally:
+            if not usable:
+                self._telemetry.configuration_refused()
+        if configuration.state_path != self._configuration.state_path:
+            self._log.warning("state.path has changed, which takes effect at the next start")
+        _select(self._files, configuration)
+        self._configuration = configuration
+        self._fleet.apply(prepared, self._files.tracked)
+        self._telemetry.configuration_loaded(time.time())
+        self._warn()
+        return []
+
+    def _warn(self) -> None:
+        for warning in config.warnings(self._configuration, _counts(self._files, self._configuration)):
+            self._log.warning(warning)
 
 
-def _client(api: ApiSettings) -> CortexClient:
-    auth = {"advanced": AdvancedKey, "standard": StandardKey}[api.key_type](api.key_id, api.key)
-    return CortexClient(
-        api.url,
-        auth,
-        api.key,
-        connections=max_workers(api.requests_per_second, api.timeout_seconds),
-        proxy_url=api.proxy_url,
-        ca_file=None if api.ca_file is None else str(api.ca_file),
+@contextlib.contextmanager
+def _signals(handlers: Mapping[int, Callable[[], None]]) -> Iterator[None]:
+    """Have signals handled within the context."""
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handle in handlers.items():
+        signal.signal(number, lambda *_, handle=handle: handle())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _select(files: ActionFiles, configuration: Configuration) -> None:
+    """Have the action files that a configuration names looked after."""
+    tenants = configuration.tenants
+    files.select(
+        {tenant.name: tenant.action_files for tenant in tenants},
+        {tenant.name: tenant.actions for tenant in tenants},
     )
+
+
+def _require_whole(files: ActionFiles) -> None:
+    """Raise ConfigurationError if an action file is broken, which a process that stays would live with."""
+    if files.problems:
+        raise ConfigurationError(list(files.problems))
+
+
+def _counts(files: ActionFiles, configuration: Configuration) -> list[int]:
+    """Count the tracked actions of each tenant."""
+    return [len(files.tracked(tenant.name)) for tenant in configuration.tenants]
+
+
+def _looks(configuration: Configuration) -> list[Fingerprint | None]:
+    """Say how the configuration file looks from outside, and the authorities' files that it names."""
+    authorities = [tenant.api.ca_file for tenant in configuration.tenants if tenant.api.ca_file is not None]
+    return [fingerprint(path) for path in (configuration.path, *authorities)]
 
 
 def _print(text: str | bytes) -> bool:
@@ -200,19 +277,19 @@ def _print(text: str | bytes) -> bool:
     return True
 
 
-def _check(configuration: Configuration) -> int:
+def _check(configuration: Configuration, files: ActionFiles) -> int:
     """Print what the configuration asks for, a line for each tenant; return the exit code."""
     lines = ""
-    for tenant in configuration.tenants:
+    counts = _counts(files, configuration)
+    for tenant, count in zip(configuration.tenants, counts, strict=True):
         name = "" if tenant.name is None else f" tenant {tenant.name}:"
-        count = len(tenant.actions)
         expected = round(count / configuration.poll.interval_seconds, 4)
         lines += (
             f"{configuration.path}:{name} {count} action{'' if count == 1 else 's'}, "
             f"at most {expected:g} requests per second expected, "
             f"budget {tenant.api.requests_per_second:g} requests per second\n"
         )
-    for warning in config.warnings(configuration):
+    for warning in [*files.warnings, *config.warnings(configuration, counts)]:
         print(f"warning: {warning}", file=sys.stderr)
     return 0 if _print(lines) else 1
 

@@ -4,6 +4,8 @@ The rule: no exception but a PollError leaves :meth:`CortexClient.fetch`, and no
 might quote a header with the key.
 """
 
+import calendar
+import email.utils
 import hashlib
 import http.client
 import http.cookiejar
@@ -27,6 +29,7 @@ from exporter.transport import Adapter, Deadline, read_body, tls_context, within
 
 PATH = "/public_api/v1/scripts/get_script_execution_status"
 _MAX_BODY_BYTES = 1024 * 1024
+_LONGEST_RETRY_AFTER_DIGITS = 9  # Thirty years: nobody waits for that long anyway.
 
 
 class Secret(Protocol):
@@ -95,8 +98,9 @@ class CortexClient:
 
     ``url`` is the tenant's API address without the path, ``connections`` how many are kept for reuse.
     ``proxy_url`` and ``ca_file`` replace what the environment says (``HTTPS_PROXY``, ``NO_PROXY``,
-    ``REQUESTS_CA_BUNDLE``); ``.netrc`` has no say. Raises ConfigurationError where the environment names no
-    usable authorities.
+    ``REQUESTS_CA_BUNDLE``); ``.netrc`` has no say. ``ca_digest`` tells a CA file's content from an earlier one.
+    ``renew_key`` looks for another key after a refusal. Raises ConfigurationError where the environment names
+    no usable authorities.
     """
 
     def __init__(
@@ -108,16 +112,21 @@ class CortexClient:
         connections: int,
         proxy_url: Secret | None = None,
         ca_file: str | None = None,
+        ca_digest: str | None = None,
+        renew_key: Callable[[], bool] = lambda: False,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url + PATH
         self._key = key
+        self._renew_key = renew_key
+        self._wall_clock = wall_clock
         self._session = _Session()
         environment = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
         trusted = ca_file or environment["verify"]
         trusted = trusted if isinstance(trusted, str) else certifi.where()
         if url.startswith("https"):
             try:
-                tls_context(trusted)
+                tls_context(trusted, ca_digest)
             except OSError as error:
                 words = error.strerror or "it holds no certificate"
                 problem = f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE: {trusted} cannot be used: {words}"
@@ -125,7 +134,7 @@ class CortexClient:
         self._proxies = dict(environment["proxies"])
         if proxy_url is not None:
             self._proxies = dict.fromkeys(("http", "https"), proxy_url.get_secret_value())
-        adapter = Adapter(connections=connections, ca_file=trusted)
+        adapter = Adapter(connections=connections, ca_file=trusted, ca_digest=ca_digest)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         self._session.trust_env = False
@@ -145,22 +154,33 @@ class CortexClient:
 
         Raises PollError.
         """
+        keys = {self._key.get_secret_value()}
+        wait = None
         try:
-            http_status, body = self._exchange(action_id, deadline)
+            http_status, body, retry_after = self._exchange(action_id, deadline)
+            wait = retry_after_seconds(retry_after, self._wall_clock())
             if http_status == 200 and len(body) > _MAX_BODY_BYTES:
                 raise UnexpectedReplyError(Reason.BAD_RESPONSE, f"the body is longer than {_MAX_BODY_BYTES} bytes")
             return read_reply(http_status, body)
         except PollError as error:
-            # A gateway's error page may quote the request, and with a standard key that is the key.
-            detail = error.detail.replace(self._key.get_secret_value(), "[key]")
-            raise type(error)(error.reason, describe(detail)) from error.__cause__
+            # A gateway's error page may quote the request, and with a standard key that is the key: the one of
+            # before, or one that has taken its place in the meantime.
+            keys.add(self._key.get_secret_value())
+            detail = error.detail
+            for key in keys:
+                detail = detail.replace(key, "[key]")
+            raise type(error)(error.reason, describe(detail), retry_after_seconds=wait) from error.__cause__
+
+    def renew_key(self) -> bool:
+        """Look for another key than the one that was refused; tell whether there is one."""
+        return self._renew_key()
 
     def close(self) -> None:
         """Close the kept connections."""
         self._session.close()
 
-    def _exchange(self, action_id: str, deadline: Deadline) -> tuple[int, bytes]:
-        """Send one request; return the HTTP status and the body, cut where it is too long."""
+    def _exchange(self, action_id: str, deadline: Deadline) -> tuple[int, bytes, str]:
+        """Send one request; return the HTTP status, the body, cut where it is too long, and ``Retry-After``."""
         request = requests.Request(
             "POST", self._url, data=json.dumps({"request_data": {"action_id": action_id}}).encode()
         )
@@ -176,7 +196,8 @@ class CortexClient:
                     cert=None,
                 ) as response,
             ):
-                return response.status_code, read_body(response, deadline, max_bytes=_MAX_BODY_BYTES)
+                body = read_body(response, deadline, max_bytes=_MAX_BODY_BYTES)
+                return response.status_code, body, response.headers.get("Retry-After", "")
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as e:
             raise translate(e, deadline) from e
 
@@ -184,6 +205,21 @@ class CortexClient:
 def timed_out() -> PollError:
     """Return the error of a poll that had no complete answer by its deadline."""
     return TransientError(Reason.TIMEOUT, "no complete answer within the timeout")
+
+
+def retry_after_seconds(header: str, wall_now: float) -> float | None:
+    """Read ``Retry-After``, seconds or a date (RFC 9110, 10.2.3); None where it is missing or neither."""
+    text = header.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:_LONGEST_RETRY_AFTER_DIGITS])
+    try:
+        date = email.utils.parsedate_tz(text)
+        if date is None:
+            return None
+        # A date without a zone is in UTC, as all of HTTP's are.
+        return max(0.0, calendar.timegm((*date[:6], 0, 0, 0)) - (date[9] or 0) - wall_now)
+    except (ValueError, OverflowError):
+        return None
 
 
 def translate(error: Exception, deadline: Deadline) -> PollError:

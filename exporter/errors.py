@@ -37,12 +37,16 @@ class ConfigurationError(ExporterError):
 
 
 class PollError(ExporterError):
-    """A poll gave no status; ``reason`` is its metric label, ``detail`` a sentence for the log."""
+    """A poll gave no status; ``reason`` is its metric label, ``detail`` a sentence for the log.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    ``retry_after_seconds`` is how long the server asks to be left alone, None where it does not.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
 
 
 class AuthenticationError(PollError):

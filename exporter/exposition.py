@@ -6,7 +6,7 @@ there. The same sample lines serve both formats, text 0.0.4 and OpenMetrics 1.0:
 
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from exporter.status import STATUSES
@@ -135,6 +135,12 @@ class Exposition:
                 self._texts[tenant, state.action_id] = texts
             else:
                 self._texts.pop((tenant, state.action_id), None)
+
+    def withdraw(self, tenant: str | None, action_ids: Iterable[str]) -> None:
+        """Take actions that are not tracked any more out, all at one moment."""
+        with self._lock:
+            for action_id in action_ids:
+                self._texts.pop((tenant, action_id), None)
 
     def expose(self, *, openmetrics: bool, names: Collection[str] | None = None) -> bytes:
         """Join the text of all actions, each as of one moment; with ``names`` only the families named.

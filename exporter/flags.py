@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter import __version__, logs
-from exporter.web.app import HEALTHY_PATH, READY_PATH
+from exporter import __version__, durations, logs
+from exporter.web.app import HEALTHY_PATH, READY_PATH, RELOAD_PATH
 from exporter.web.server import parse_address
 
 
@@ -20,6 +20,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     flag = parser.add_argument
     flag("--config.file", dest="config_file", metavar="FILE", type=Path, help="the configuration (config.yaml)")
+    flag(
+        "--config.auto-reload-interval",
+        dest="config_auto_reload_interval",
+        metavar="DURATION",
+        type=_duration,
+        default="30s",
+        help="how often the configuration file is looked at for changes; 0s: never (%(default)s)",
+    )
     flag(
         "--web.listen-address",
         dest="web_listen_address",
@@ -35,6 +43,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=_telemetry_path,
         default="/metrics",
         help="where the metrics are (%(default)s)",
+    )
+    flag(
+        "--web.enable-lifecycle",
+        dest="web_enable_lifecycle",
+        action="store_true",
+        help="let POST /-/reload reload the configuration",
     )
     flag("--demo", action="store_true", help="run against a simulated tenant; needs no configuration")
     mode = parser.add_mutually_exclusive_group()
@@ -61,6 +75,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return flags
 
 
+def _duration(text: str) -> float:
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _address(text: str) -> tuple[str, int]:
     try:
         return parse_address(text)
@@ -69,7 +90,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _telemetry_path(text: str) -> str:
-    taken = text in {HEALTHY_PATH, READY_PATH}
+    taken = text in {HEALTHY_PATH, READY_PATH, RELOAD_PATH}
     if taken or not re.match("/(?!/)", text) or not text.isprintable() or set(text) & set(" ?#{}%"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path of its own, such as /metrics")
     return text

@@ -4,11 +4,10 @@ The rule: one line when an action or a tenant begins to fail or recovers, and pe
 status. Where the tenant is to blame there is one line for it, and none for each of its actions.
 """
 
-import traceback
-
 from structlog.typing import FilteringBoundLogger
 
 from exporter.errors import AuthenticationError, PollError, Reason
+from exporter.logs import origin
 from exporter.store import ActionState
 
 _FAILURES_TO_BLAME_TENANT = 3
@@ -58,23 +57,20 @@ class Journal:
         self._announced.pop(action_id, None)
         self._log.info("action retired", action_id=action_id)
 
+    def removed(self, action_id: str) -> None:
+        """Forget an action that is tracked no more."""
+        self._announced.pop(action_id, None)
+
     def defect(self, action_id: str, error: Exception) -> None:
         """Note an error that should not be, and that cost one poll."""
-        self._log.error("defect in a poll", action_id=action_id, **_origin(error))
+        self._log.error("defect in a poll", action_id=action_id, **origin(error))
 
     def crashed(self, error: Exception) -> None:
         """Note an error that should not be, and that has ended polling."""
-        self._log.critical("polling has crashed", **_origin(error))
+        self._log.critical("polling has crashed", **origin(error))
 
     def _answered_well(self) -> None:
         self._failures_in_a_row = 0
         if self._tenant_failing:
             self._tenant_failing = False
             self._log.info("tenant recovered")
-
-
-def _origin(error: Exception) -> dict[str, str]:
-    """Say of an error what it is and where it was raised, but not its text, which could quote a secret."""
-    frames = traceback.extract_tb(error.__traceback__)
-    calls = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
-    return {"error": type(error).__name__, "raised_in": calls}

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import traceback
 from typing import Any, TextIO, cast
 
 import structlog
@@ -42,6 +43,13 @@ def configure(*, level: str, json: bool) -> FilteringBoundLogger:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return log
+
+
+def origin(error: Exception) -> dict[str, str]:
+    """Say of an error what it is and where it was raised, but not its text, which could quote a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    calls = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+    return {"error": type(error).__name__, "raised_in": calls}
 
 
 class _Unfailing:

@@ -1,27 +1,56 @@
-"""Polling one tenant: take what is due, ask, record. The threads of polling live here.
+"""Polling one tenant: take what is due, ask, record.
 
 The rule: decisions are made under the tenant's one lock and never wait for the network; requests are made
 by workers and never hold the lock. A tenant has its own threads, so that one that hangs delays no other.
 """
 
 import math
+import random
 import threading
 import time
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from exporter.cortex import timed_out
-from exporter.errors import PollError, Reason, TransientError, UnexpectedReplyError
+from exporter.errors import (
+    AuthenticationError,
+    PollError,
+    Reason,
+    ThrottledError,
+    TransientError,
+    UnexpectedReplyError,
+)
 from exporter.journal import Journal
+from exporter.patience import Patience
 from exporter.ratelimit import RateLimit
 from exporter.schedule import Schedule
 from exporter.status import Status
-from exporter.store import Phase, Store
+from exporter.store import ActionState, Labels, Phase, Record, Store
 from exporter.telemetry import TenantSnapshot, TenantTelemetry
 from exporter.transport import Deadline
+from exporter.workers import Workers
 
 _MOST_WORKERS = 128
+_SHORTEST_LONGEST_PAUSE_SECONDS = 60.0  # What a server may ask for, with however short an interval.
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How a tenant is polled: its budget, and durations in seconds as the configuration has them."""
+
+    requests_per_second: float
+    timeout: float
+    interval: float
+    settled_interval: float
+    stale_after: float
+    retire_after: float
+    longest_probe_wait: float
+
+    @property
+    def longest_pause(self) -> float:
+        """The longest time for which a server's wish to be left alone is granted."""
+        return max(_SHORTEST_LONGEST_PAUSE_SECONDS, self.longest_probe_wait)
 
 
 class Client(Protocol):
@@ -30,6 +59,34 @@ class Client(Protocol):
     def fetch(self, action_id: str, deadline: Deadline) -> Status:
         """Ask for an action's status, or raise a PollError."""
         ...
+
+    def renew_key(self) -> bool:
+        """Look for another key than the one that was refused; tell whether there is one."""
+        ...
+
+
+class Audience(Protocol):
+    """Who hears of a tenant's actions. All is called while the poller's lock is held, and must not block."""
+
+    def publish(self, state: ActionState) -> None:
+        """Hear of a new state."""
+        ...
+
+    def remember(self, record: Record) -> None:
+        """Hear of what should outlive a restart: after each poll, and when an action retires."""
+        ...
+
+    def withdraw(self, action_ids: Collection[str]) -> None:
+        """Hear of actions that are not tracked any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The IDs of actions that are tracked now and were not, and the other way round."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 def max_workers(requests_per_second: float, timeout: float) -> int:
@@ -44,19 +101,22 @@ def max_workers(requests_per_second: float, timeout: float) -> int:
 class _Flight:
     """One poll on its way. It ends once: by its worker, or given up at its deadline."""
 
-    def __init__(self, action_id: str, started: float, deadline: Deadline) -> None:
+    def __init__(self, action_id: str, client: Client, started: float, deadline: Deadline) -> None:
         self.action_id = action_id
+        self.client = client
         self.started = started
         self.deadline = deadline
+        self.wanted = True  # Until its action is tracked no more.
+        self.key_renewed = False
 
 
 class TenantPoller:
     """Polls the actions of one tenant until it is stopped.
 
-    ``timeout`` is in seconds and bounds each request as a whole. ``on_crash`` is called when a thread dies of a
-    defect: polling may have ended, and whoever owns the process should not go on as if nothing had happened.
-    ``idle_seconds`` is how long a worker without work stays: long enough for the gaps of an even load, short
-    enough to shrink. ``clock`` is monotonic, ``wall_clock`` gives the timestamps that are shown.
+    ``on_crash`` is called when a thread dies of a defect: polling may have ended, and whoever owns the process
+    should not go on as if nothing had happened. ``idle_seconds`` is how long a worker without work stays: long
+    enough for the gaps of an even load, short enough to shrink. ``clock`` is monotonic, ``wall_clock`` gives
+    the timestamps that are shown, ``jitter`` numbers from 0 up to 1.
     """
 
     def __init__(
@@ -64,37 +124,47 @@ class TenantPoller:
         name: str | None,
         *,
         client: Client,
-        schedule: Schedule,
-        rate: RateLimit,
-        store: Store,
+        pacing: Pacing,
+        audience: Audience,
         telemetry: TenantTelemetry,
-        timeout: float,
         journal: Journal,
         on_crash: Callable[[], None],
         idle_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._name = name
         self._client = client
-        self._schedule = schedule
-        self._rate = rate
-        self._store = store
+        self._audience = audience
         self._telemetry = telemetry
-        self._timeout = timeout
         self._journal = journal
         self._on_crash = on_crash
-        self._idle_seconds = idle_seconds
         self._clock = clock
         self._wall_clock = wall_clock
+        self._timeout = pacing.timeout
+        self._schedule = Schedule(
+            interval=pacing.interval, settled_interval=pacing.settled_interval, jitter=jitter
+        )
+        self._rate = RateLimit(pacing.requests_per_second, longest_pause=pacing.longest_pause, jitter=jitter)
+        self._patience = Patience(longest=pacing.longest_probe_wait, jitter=jitter)
+        self._store = Store(
+            stale_after=pacing.stale_after, retire_after=pacing.retire_after, publish=audience.publish
+        )
         self._changed = threading.Condition()
         self._stopping = False
+        self._restored = False
         self._up: bool | None = None
-        self._flights: dict[_Flight, None] = {}  # In the order of their deadlines.
-        self._idle: list[SimpleQueue[_Flight | None]] = []
-        self._workers = 0
-        self._max_workers = max_workers(rate.requests_per_second, timeout)
+        self._flights: dict[_Flight, None] = {}  # In the order of their starts.
         self._wakes_at = math.inf
+        self._workers: Workers[_Flight] = Workers(
+            self._changed,
+            most=max_workers(pacing.requests_per_second, pacing.timeout),
+            start_thread=lambda body: self._start_thread("worker", body),
+            work=self._carry,
+            idle=self._wake,
+            idle_seconds=idle_seconds,
+        )
 
     def start(self) -> None:
         """Begin to poll."""
@@ -104,19 +174,84 @@ class TenantPoller:
         """Send no more requests, and end those under way; their threads end by themselves."""
         with self._changed:
             self._stopping = True
-            for inbox in self._idle:
-                inbox.put(None)
-            self._idle.clear()
+            self._workers.stop()
             flights = list(self._flights)
             self._changed.notify_all()
         for flight in flights:
             flight.deadline.expire()
 
+    def configure(self, client: Client, pacing: Pacing) -> None:
+        """Go on with another client, or at another pace; requests under way end as they began.
+
+        A client that is replaced has to be closed by whoever made it.
+        """
+        with self._changed:
+            now = self._clock()
+            if client is not self._client:
+                self._client = client
+                self._patience.expedite(now)
+            self._timeout = pacing.timeout
+            self._workers.most = max_workers(pacing.requests_per_second, pacing.timeout)
+            self._schedule.configure(interval=pacing.interval, settled_interval=pacing.settled_interval, now=now)
+            self._rate.configure(pacing.requests_per_second, longest_pause=pacing.longest_pause)
+            self._patience.longest = pacing.longest_probe_wait
+            self._store.configure(stale_after=pacing.stale_after, retire_after=pacing.retire_after)
+            self._changed.notify_all()
+
+    def track(self, actions: Mapping[str, Labels], remembered: Mapping[str, Record]) -> Changes:
+        """Track these actions and no others. Those that stay keep their state and their place.
+
+        New ones take up what is remembered of them; those of which nothing is are polled first.
+        """
+        with self._changed:
+            now = self._clock()
+            removed = [action_id for action_id in self._store if action_id not in actions]
+            for action_id in removed:
+                if not self._store[action_id].retired:
+                    self._schedule.remove(action_id)
+                self._store.remove(action_id)
+                self._journal.removed(action_id)
+            gone = set(removed)
+            for flight in self._flights:
+                flight.wanted = flight.wanted and flight.action_id not in gone
+            self._audience.withdraw(removed)
+            added = [action_id for action_id in actions if action_id not in self._store]
+            known = [action_id for action_id in added if action_id in remembered]
+            self._restore([(remembered[action_id], actions[action_id]) for action_id in known])
+            for action_id, labels in actions.items():
+                if action_id not in self._store:
+                    self._store.track(action_id, labels)
+                    self._schedule.add(action_id, now)
+                elif self._store[action_id].labels != labels:
+                    self._store.track(action_id, labels)
+            self._changed.notify_all()
+        return Changes(tuple(added), tuple(removed))
+
+    def records(self) -> list[Record]:
+        """Return what of every action that was polled should outlive a restart."""
+        with self._changed:
+            return [self._record(action_id) for action_id in self._store if self._store[action_id].polled]
+
+    def expedite(self) -> None:
+        """Let a tenant that is being probed be asked at once: its key has changed."""
+        with self._changed:
+            self._patience.expedite(self._clock())
+            self._changed.notify_all()
+
     @property
-    def ready(self) -> bool:
+    def polled(self) -> bool:
         """Whether every action has been polled, well or not."""
         with self._changed:
             return self._store.phases[Phase.WAITING] == 0
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is something to show: restored, or polled, or that the tenant is not well.
+
+        A tenant that refuses, throttles or is silent keeps the others of the process from nothing.
+        """
+        with self._changed:
+            return self._restored or not self._patience.well or self._rate.reduced or self.polled
 
     def snapshot(self) -> TenantSnapshot:
         """Say how the tenant is at this moment."""
@@ -128,6 +263,28 @@ class TenantPoller:
                 rate_limit=self._rate.requests_per_second,
                 rate_demand=self._schedule.demand,
             )
+
+    def _restore(self, remembered: list[tuple[Record, Labels]]) -> None:
+        now, wall_now = self._clock(), self._wall_clock()
+        states = [replace(record.state, labels=labels) for record, labels in remembered]
+        self._store.restore(states, now=now, wall_now=wall_now)
+        for record, _ in sorted(remembered, key=lambda item: item[0].due):
+            if not record.state.retired:
+                self._schedule.restore(
+                    record.state.action_id,
+                    now + (record.due - wall_now),
+                    now,
+                    settled=record.state.settled,
+                    failures=record.failures,
+                )
+        self._restored = self._restored or bool(remembered)
+
+    def _record(self, action_id: str) -> Record:
+        state = self._store[action_id]
+        if state.retired:
+            return Record(state, self._wall_clock(), 0)
+        due, failures = self._schedule.place(action_id)
+        return Record(state, self._wall_clock() + (due - self._clock()), failures)
 
     def _start_thread(self, role: str, body: Callable[[], None]) -> None:
         def run() -> None:
@@ -149,75 +306,61 @@ class TenantPoller:
                 self._changed.wait(min(pause, threading.TIMEOUT_MAX))
 
     def _step(self, now: float) -> None:
-        while self._flights and (flight := next(iter(self._flights))).deadline.at <= now:
+        for flight in [flight for flight in self._flights if flight.deadline.at <= now]:
             # Whatever its thread still waits for: the poll counts as timed out.
             flight.deadline.expire()
             self._end(flight, timed_out(), now)
         for action_id in self._store.expire(now):
             self._schedule.remove(action_id)
             self._journal.retired(action_id)
-        if self._rate.ready_at <= now and self._has_room():
-            due = self._schedule.take(now)
+            self._audience.remember(self._record(action_id))
+        if self._next_departure() <= now:
+            due = self._schedule.take(now, early=not self._patience.well)
             if due is not None:
                 self._launch(due, now)
 
     def _next_event(self) -> float:
         """Return when there will be something to do, unless something changes before."""
-        times = [self._store.expires_at]
-        if self._has_room():
-            times.append(max(self._rate.ready_at, self._schedule.due_at()))
-        if self._flights:
-            times.append(next(iter(self._flights)).deadline.at)
-        return min(times)
+        deadlines = (flight.deadline.at for flight in self._flights)
+        return min(self._store.expires_at, self._next_departure(), *deadlines)
 
-    def _has_room(self) -> bool:
-        return bool(self._idle) or self._workers < self._max_workers
+    def _next_departure(self) -> float:
+        """Return when the next request may leave, and has a reason to."""
+        if not self._workers.have_room:
+            return math.inf
+        due_at = self._schedule.due_at()
+        if self._patience.well:
+            return max(self._rate.ready_at, due_at)
+        if self._flights or due_at == math.inf:  # One probe at a time.
+            return math.inf
+        return max(self._rate.ready_at, self._patience.ready_at)
 
     def _launch(self, action_id: str, now: float) -> None:
-        """Hand an action to the worker that was busy last, or to a new one if all are busy."""
         self._rate.take(now)
-        flight = _Flight(action_id, now, Deadline(self._timeout, clock=self._clock))
+        flight = _Flight(action_id, self._client, now, Deadline(self._timeout, clock=self._clock))
         self._flights[flight] = None
         self._telemetry.sent()
-        if self._idle:
-            self._idle.pop().put(flight)
-            return
         try:
-            self._start_thread("worker", lambda: self._work(flight))
+            self._workers.take(flight)
         except RuntimeError:  # The process has as many threads as it may.
             self._end(flight, TransientError(Reason.CONNECTION, "no thread can be started"), now)
-        else:
-            self._workers += 1
 
-    def _work(self, flight: _Flight | None) -> None:
-        """Poll, wait for the next flight, and leave when none comes for a while."""
-        inbox: SimpleQueue[_Flight | None] = SimpleQueue()
-        while flight is not None:
-            outcome = self._ask(flight)
-            with self._changed:
-                self._end(flight, outcome, self._clock())
-                if self._stopping:
-                    break
-                self._idle.append(inbox)
-                if self._next_event() < self._wakes_at:
-                    self._changed.notify_all()
-            flight = self._next_flight(inbox)
+    def _carry(self, flight: _Flight) -> None:
+        outcome = self._ask(flight)
+        with self._changed:
+            self._end(flight, outcome, self._clock())
 
-    def _next_flight(self, inbox: "SimpleQueue[_Flight | None]") -> _Flight | None:
-        try:
-            return inbox.get(timeout=self._idle_seconds)
-        except Empty:
-            with self._changed:
-                if inbox in self._idle:
-                    self._idle.remove(inbox)
-                    self._workers -= 1
-                    return None
-            return inbox.get()  # It was handed a flight in just that moment.
+    def _wake(self) -> None:
+        """Have the pacer look again, if there is something to do before it would."""
+        if self._next_event() < self._wakes_at:
+            self._changed.notify_all()
 
     def _ask(self, flight: _Flight) -> Status | PollError:
         try:
-            return self._client.fetch(flight.action_id, flight.deadline)
+            return flight.client.fetch(flight.action_id, flight.deadline)
         except PollError as error:
+            if error.reason is Reason.UNAUTHORIZED:
+                flight.key_renewed = flight.client.renew_key()
             return error
         except Exception as error:  # noqa: BLE001 - a defect must cost this poll only, and be seen
             with self._changed:
@@ -225,7 +368,7 @@ class TenantPoller:
             return UnexpectedReplyError(Reason.BAD_RESPONSE, "a defect of this exporter")
 
     def _end(self, flight: _Flight, outcome: Status | PollError, now: float) -> None:
-        """Record the end of a flight, unless it has been given up, polling stops or the action retired."""
+        """Record the end of a flight, unless it has been given up or polling stops."""
         if flight not in self._flights or self._stopping:
             return
         del self._flights[flight]
@@ -233,14 +376,37 @@ class TenantPoller:
         self._telemetry.finished(now - flight.started, failure)
         # That an action does not exist is a good answer of a tenant that is well.
         self._up = failure in (None, Reason.NOT_FOUND)
-        old = self._store[flight.action_id]
-        if old.retired:
+        self._adapt(flight, outcome, now)
+        # An action may have retired, or be tracked no more, or again, since the flight left.
+        if not flight.wanted or self._store[flight.action_id].retired:
             return
         if isinstance(outcome, PollError):
             self._store.failed(flight.action_id, outcome.reason)
-            self._schedule.failed(flight.action_id, now)
+            self._plan_after(flight, outcome, now)
             self._journal.failed(flight.action_id, outcome)
         else:
+            old = self._store[flight.action_id]
             new = self._store.succeeded(flight.action_id, outcome, now=now, wall_now=self._wall_clock())
             self._schedule.succeeded(flight.action_id, flight.started, settled=new.settled)
             self._journal.succeeded(old, new)
+        self._audience.remember(self._record(flight.action_id))
+
+    def _adapt(self, flight: _Flight, outcome: Status | PollError, now: float) -> None:
+        """Let rate and patience learn from how a request ended."""
+        if isinstance(outcome, PollError):
+            self._patience.ended(flight.started, now, outcome.reason)
+            if isinstance(outcome, ThrottledError):
+                self._rate.throttled(flight.started, now)
+            if outcome.retry_after_seconds is not None:
+                self._rate.pause(outcome.retry_after_seconds, now)
+        else:
+            self._patience.ended(flight.started, now, None)
+            self._rate.succeeded(now)
+
+    def _plan_after(self, flight: _Flight, error: PollError, now: float) -> None:
+        """Plan the next poll of an action whose poll failed: later and later only if it is itself to blame."""
+        tenant_is_to_blame = isinstance(error, AuthenticationError | ThrottledError) or not self._patience.well
+        if tenant_is_to_blame:
+            self._schedule.deferred(flight.action_id, now, at_once=flight.key_renewed)
+        else:
+            self._schedule.failed(flight.action_id, now)

@@ -57,6 +57,35 @@ class Schedule:
         """Track an action that is not tracked and was never polled: due at once, after those added before it."""
         self._push(action_id, _Entry(Rank.NEVER_POLLED, now, 0))
 
+    def restore(self, action_id: str, due: float, now: float, *, settled: bool, failures: int) -> None:
+        """Track an action that was polled in an earlier process, and was then due at ``due``.
+
+        A due time that is further off than the next poll may be, by a clock that was set, is brought back. What
+        was missed by far is due now and spreads anew: give it in the order of due times.
+        """
+        entry = _Entry(Rank.SETTLED if settled else Rank.UNFINISHED, due, 0, failures)
+        longest = self._longest_wait(entry)
+        if due > now + longest:
+            entry.due = now + longest * (1.0 - self._jitter())
+        entry.phased = now - due <= self._period(entry) / 2
+        if not entry.phased:
+            entry.due = now
+        self._push(action_id, entry)
+
+    def configure(self, *, interval: float, settled_interval: float, now: float) -> None:
+        """Take over other intervals: what is due later than they allow spreads over them, the rest when polled."""
+        if (interval, settled_interval) == (self._interval, self._settled_interval):
+            return
+        self._interval = interval
+        self._settled_interval = settled_interval
+        for action_id, entry in self._entries.items():
+            longest = self._longest_wait(entry)
+            entry.phased = entry.due - now > longest and action_id not in self._in_flight
+            if entry.phased:
+                entry.due = now + longest * (1.0 - self._jitter())
+                self._settled -= entry.rank is Rank.SETTLED
+                self._push(action_id, entry)
+
     def remove(self, action_id: str) -> None:
         """Stop tracking an action. One in flight may still end, without effect, unless it is added again."""
         entry = self._entries.pop(action_id)
@@ -67,36 +96,45 @@ class Schedule:
         """Return when the next action is due; infinity when none will be, unless something changes."""
         return min((heap[0][0] for heap in self._pruned_heaps()), default=float("inf"))
 
-    def take(self, now: float) -> str | None:
-        """Return the action to poll now, and count it as in flight; None when nothing is due."""
-        for heap in self._pruned_heaps():
-            due, _, action_id = heap[0]
-            if due <= now:
-                heapq.heappop(heap)
-                self._in_flight.add(action_id)
-                return action_id
-        return None
+    def take(self, now: float, *, early: bool = False) -> str | None:
+        """Return the action to poll now, and count it as in flight; None when nothing is due.
+
+        With ``early`` an action that is not due yet will do, the one that would be due first.
+        """
+        heaps = list(self._pruned_heaps())
+        ready = next((heap for heap in heaps if heap[0][0] <= now), None)
+        if ready is None and early:
+            ready = min((heap for heap in heaps if heap[0][0] < float("inf")), default=None)
+        if ready is None:
+            return None
+        _, _, action_id = heapq.heappop(ready)
+        self._in_flight.add(action_id)
+        return action_id
 
     def succeeded(self, action_id: str, started: float, *, settled: bool) -> None:
         """Plan the next poll of an action that was polled well by a poll that started at ``started``.
 
         The first time a random part of the interval passes, later the whole one, counted from when the poll
-        was due: what was added together spreads over the interval and stays spread, also where the first
-        round took longer. Only a poll more than half an interval late starts a new count.
+        was due: what was added together spreads over the interval and stays spread. A poll more than half an
+        interval late is due a whole one later, so that all have their turn while the budget does not suffice,
+        and spreads anew when it does. One that came early leaves the due time as it was.
         """
         entry = self._landed(action_id)
         if entry is None:
             return
         entry.failures = 0
         entry.rank = Rank.SETTLED if settled else Rank.UNFINISHED
-        period = self._settled_interval if settled else self._interval
-        if not entry.phased:
+        period = self._period(entry)
+        if started < entry.due:
+            entry.due = min(entry.due, started + period)
+        elif started - entry.due > period / 2:
+            entry.phased = False
+            entry.due = started + period
+        elif not entry.phased:
             entry.phased = True
             entry.due = started + period * (1.0 - self._jitter())
-        elif started - entry.due <= period / 2:
-            entry.due += period
         else:
-            entry.due = started + period
+            entry.due += period
         self._push(action_id, entry)
 
     def failed(self, action_id: str, now: float) -> None:
@@ -109,7 +147,7 @@ class Schedule:
         if entry is None:
             return
         entry.failures += 1
-        cap = max(self._interval, self._settled_interval)
+        cap = self._longest_wait(entry)
         if entry.rank is Rank.SETTLED:
             delay = cap
         else:
@@ -120,6 +158,24 @@ class Schedule:
             delay = max(self._interval, min(backoff, cap * (1 - chance / 4)))
         entry.due = now + delay
         self._push(action_id, entry)
+
+    def deferred(self, action_id: str, now: float, *, at_once: bool = False) -> None:
+        """Plan the next poll of an action whose poll failed at ``now`` by no fault of its own.
+
+        Within the interval, however often: it is the tenant that will be waited for. With ``at_once`` it is
+        due again now.
+        """
+        entry = self._landed(action_id)
+        if entry is None:
+            return
+        entry.rank = max(entry.rank, Rank.UNFINISHED)
+        entry.due = now if at_once else now + self._interval * (1 - self._jitter() / 2)
+        self._push(action_id, entry)
+
+    def place(self, action_id: str) -> tuple[float, int]:
+        """Return when a tracked action is due, or was if it is in flight, and its failures in a row."""
+        entry = self._entries[action_id]
+        return entry.due, entry.failures
 
     def lag(self, now: float) -> float:
         """Return by how many seconds the most overdue unfinished action is late; one in flight still is."""
@@ -136,6 +192,13 @@ class Schedule:
         """Requests per second that the intervals ask for, were every poll on time."""
         unfinished = len(self._entries) - self._settled
         return unfinished / self._interval + self._settled / self._settled_interval
+
+    def _period(self, entry: _Entry) -> float:
+        return self._settled_interval if entry.rank is Rank.SETTLED else self._interval
+
+    def _longest_wait(self, entry: _Entry) -> float:
+        """Return how long after a poll the next may be due."""
+        return max(self._interval, self._settled_interval) if entry.failures else self._period(entry)
 
     def _landed(self, action_id: str) -> _Entry | None:
         """Take an action out of flight for a new place in the plan; None if it is not tracked any more."""

@@ -5,12 +5,22 @@ hears of each change once. Old counts are withdrawn when they are stale, never r
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from exporter.errors import Reason
 from exporter.status import Status
+
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name."""
+
+
+Source = tuple[str, str]
+"""Whose actions they are: a tenant's name, empty for the only, unnamed one, and the URL of its API.
+
+What was counted at another URL is another tenant's.
+"""
 
 
 class Phase(StrEnum):
@@ -28,16 +38,18 @@ class ActionState:
     """All that is known of an action. Timestamps are wall-clock seconds of the Unix epoch.
 
     ``status`` is that of the last successful poll, None before the first; ``failure`` is why the last poll
-    failed, None if it succeeded or there was none. ``stale`` says that the counts are too old to be shown.
+    failed, None if it succeeded or there was none. ``settled_at`` is when the counts were first seen to be
+    final, None while they are not. ``stale`` says that the counts are too old to be shown.
     """
 
     action_id: str
-    labels: tuple[tuple[str, str], ...]
+    labels: Labels
     polled: bool = False
     status: Status | None = None
     failure: Reason | None = None
     last_success: float | None = None
     last_change: float | None = None
+    settled_at: float | None = None
     stale: bool = False
     retired: bool = False
 
@@ -58,6 +70,18 @@ class ActionState:
         return Phase.SETTLED if self.settled else Phase.ACTIVE
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What of an action outlives a restart: its state, and its place in the schedule.
+
+    ``due`` is the wall-clock time of the next poll; ``failures`` is how many polls in a row have failed.
+    """
+
+    state: ActionState
+    due: float
+    failures: int
+
+
 class Store:
     """The states of one tenant's actions. Not thread-safe: its owner holds a lock.
 
@@ -67,14 +91,26 @@ class Store:
     """
 
     def __init__(self, *, stale_after: float, retire_after: float, publish: Callable[[ActionState], None]) -> None:
-        self._stale_after = stale_after or float("inf")
-        self._retire_after = retire_after or float("inf")
+        self.configure(stale_after=stale_after, retire_after=retire_after)
         self._publish = publish
         self._states: dict[str, ActionState] = {}
-        # In the order of time, since both are only ever appended to: the oldest is the first.
+        # In the order of time, the oldest first: appended to by polls, and put in order after a restoration.
         self._fresh_since: dict[str, float] = {}
         self._settled_since: dict[str, float] = {}
         self._phases: Counter[Phase] = Counter()
+
+    def configure(self, *, stale_after: float, retire_after: float) -> None:
+        """Take over other times; what is stale or retired already stays so."""
+        self._stale_after = stale_after or float("inf")
+        self._retire_after = retire_after or float("inf")
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the IDs of the tracked actions."""
+        return iter(self._states)
+
+    def __contains__(self, action_id: str) -> bool:
+        """Tell whether an action is tracked."""
+        return action_id in self._states
 
     def __getitem__(self, action_id: str) -> ActionState:
         """Return the state of a tracked action."""
@@ -85,15 +121,39 @@ class Store:
         """How many actions are in each phase."""
         return {phase: self._phases[phase] for phase in Phase}
 
-    def track(self, actions: Iterable[tuple[str, tuple[tuple[str, str], ...]]]) -> None:
-        """Begin to hold actions, each an ID and its labels."""
-        for action_id, labels in actions:
-            self._set(ActionState(action_id, labels))
+    def track(self, action_id: str, labels: Labels) -> None:
+        """Begin to hold an action, or give one that is held other labels."""
+        old = self._states.get(action_id)
+        self._set(ActionState(action_id, labels) if old is None else replace(old, labels=labels))
+
+    def restore(self, states: Iterable[ActionState], *, now: float, wall_now: float) -> None:
+        """Begin to hold actions as an earlier process left them; what has become stale meanwhile is."""
+        for state in states:
+            stale = False
+            if state.settled_at is not None and not state.retired:
+                self._settled_since[state.action_id] = now - max(0.0, wall_now - state.settled_at)
+            elif state.last_success is not None and not state.settled:
+                age = max(0.0, wall_now - state.last_success)
+                stale = age >= self._stale_after
+                if not stale:
+                    self._fresh_since[state.action_id] = now - age
+            self._set(replace(state, polled=True, stale=stale))
+        self._fresh_since = _in_order(self._fresh_since)
+        self._settled_since = _in_order(self._settled_since)
+
+    def remove(self, action_id: str) -> None:
+        """Hold an action no more. Whoever publishes states hears nothing of it."""
+        self._phases[self._states.pop(action_id).phase] -= 1
+        self._fresh_since.pop(action_id, None)
+        self._settled_since.pop(action_id, None)
 
     def succeeded(self, action_id: str, status: Status, *, now: float, wall_now: float) -> ActionState:
         """Record what a successful poll found, and return the new state."""
         old = self._states[action_id]
         changed = status != old.status
+        settled_at = None
+        if status.settled:
+            settled_at = wall_now if old.settled_at is None else old.settled_at
         new = replace(
             old,
             polled=True,
@@ -101,6 +161,7 @@ class Store:
             failure=None,
             last_success=wall_now,
             last_change=wall_now if changed else old.last_change,
+            settled_at=settled_at,
             stale=False,
         )
         self._fresh_since.pop(action_id, None)
@@ -151,3 +212,7 @@ def _older_than(since: dict[str, float], limit: float) -> list[str]:
     for action_id in old:
         del since[action_id]
     return old
+
+
+def _in_order(since: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(since.items(), key=lambda item: item[1]))

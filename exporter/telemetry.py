@@ -7,6 +7,7 @@ requests, is counted here. With named tenants each family of a tenant carries th
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +29,7 @@ from exporter import __version__
 from exporter.errors import Reason
 from exporter.store import Phase
 
+_PREFIX = "cortex_xdr_exporter"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -40,6 +42,20 @@ class TenantSnapshot:
     lag_seconds: float
     rate_limit: float
     rate_demand: float
+
+
+class ActionFile(Protocol):
+    """What is known of an action file at one moment; ``duplicates`` counts entries that are ignored."""
+
+    @property
+    def read_successfully(self) -> bool:
+        """Whether it could be read the last time."""
+        ...
+
+    @property
+    def duplicates(self) -> int:
+        """How many of its entries are tracked already."""
+        ...
 
 
 class TenantTelemetry:
@@ -70,48 +86,101 @@ class Telemetry:
     def __init__(self, *, named: bool) -> None:
         # A switch of the client library's for the whole process: "_created" series double the counters.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # The library leaves it untyped.
-        self._labels = ("tenant",) if named else ()
-        self._snapshots: dict[str | None, Callable[[], TenantSnapshot]] = {}
         self._registry = CollectorRegistry(auto_describe=True)
-        self._registry.register(_TenantCollector(self._labels, self._snapshots))
-        prefix = "cortex_xdr_exporter"
-        self._requests = Counter(
-            f"{prefix}_requests_total",
-            "Requests sent to the tenant's API.",
-            self._labels,
-            registry=self._registry,
-        )
-        self._failures = Counter(
-            f"{prefix}_request_failures_total",
-            "Requests to the tenant's API that gave no status, by reason.",
-            (*self._labels, "reason"),
-            registry=self._registry,
-        )
-        self._duration = Histogram(
-            f"{prefix}_request_duration_seconds",
-            "How long requests to the tenant's API took, those given up at the timeout included.",
-            self._labels,
-            registry=self._registry,
-            buckets=_BUCKETS,
-        )
-        build = Info(f"{prefix}_build", "The version that runs.", registry=self._registry)
+        self._tenants = _Tenants(self._registry, named=named)
+        build = Info(f"{_PREFIX}_build", "The version that runs.", registry=self._registry)
         build.info({"version": __version__, "python_version": platform.python_version()})
         self._reload_successful = Gauge(
-            f"{prefix}_config_last_reload_successful",
+            f"{_PREFIX}_config_last_reload_successful",
             "Whether the last attempt to load the configuration succeeded.",
             registry=self._registry,
         )
         self._reload_timestamp = Gauge(
-            f"{prefix}_config_last_reload_success_timestamp_seconds",
+            f"{_PREFIX}_config_last_reload_success_timestamp_seconds",
             "When the configuration was last loaded successfully.",
+            registry=self._registry,
+        )
+        self._action_files = _ActionFileCollector()
+        self._registry.register(self._action_files)
+        self._state_failures = Counter(
+            f"{_PREFIX}_state_write_failures_total",
+            "Failed attempts to read or write the state file.",
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
+    def name_tenants(self, *, named: bool) -> None:
+        """Begin anew with other labels, where tenants have names now and had none, or the other way round."""
+        if named != self._tenants.named:
+            self._tenants.unregister()
+            self._tenants = _Tenants(self._registry, named=named)
+
     def add_tenant(self, tenant: str | None) -> TenantTelemetry:
         """Begin to count for a tenant, every failure's reason from 0: a first one must be seen as an increase."""
+        return self._tenants.add(tenant)
+
+    def watch_tenant(self, tenant: str | None, snapshot: Callable[[], TenantSnapshot]) -> None:
+        """Ask a tenant's poller at each scrape how it is."""
+        self._tenants.snapshots[tenant] = snapshot
+
+    def remove_tenant(self, tenant: str | None) -> None:
+        """Drop all metrics of a tenant."""
+        self._tenants.remove(tenant)
+
+    def configuration_loaded(self, wall_now: float) -> None:
+        """Note that the configuration was loaded."""
+        self._reload_successful.set(1)
+        self._reload_timestamp.set(wall_now)
+
+    def configuration_refused(self) -> None:
+        """Note that a configuration could not be used, and that the one before stays."""
+        self._reload_successful.set(0)
+
+    def watch_action_files(self, snapshot: Callable[[], Mapping[str, ActionFile]]) -> None:
+        """Ask at each scrape how the action files are."""
+        self._action_files.snapshot = snapshot
+
+    def state_failed(self) -> None:
+        """Count a failed attempt to use the state file."""
+        self._state_failures.inc()
+
+    def expose(self, *, openmetrics: bool, names: Iterable[str] | None = None) -> bytes:
+        """Render the metrics in the client library's words, OpenMetrics with its end mark."""
+        registry = self._registry if names is None else self._registry.restricted_registry(names)
+        render: Callable[[Collector], bytes] = generate_openmetrics if openmetrics else generate_latest
+        return render(registry)
+
+
+class _Tenants:
+    """The metrics of tenants: what is counted, and what their pollers say of themselves."""
+
+    def __init__(self, registry: CollectorRegistry, *, named: bool) -> None:
+        self.named = named
+        self.snapshots: dict[str | None, Callable[[], TenantSnapshot]] = {}
+        self._registry = registry
+        labels = ("tenant",) if named else ()
+        self._collector = _TenantCollector(labels, self.snapshots)
+        registry.register(self._collector)
+        self._requests = Counter(
+            f"{_PREFIX}_requests_total", "Requests sent to the tenant's API.", labels, registry=registry
+        )
+        self._failures = Counter(
+            f"{_PREFIX}_request_failures_total",
+            "Requests to the tenant's API that gave no status, by reason.",
+            (*labels, "reason"),
+            registry=registry,
+        )
+        self._duration = Histogram(
+            f"{_PREFIX}_request_duration_seconds",
+            "How long requests to the tenant's API took, those given up at the timeout included.",
+            labels,
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+
+    def add(self, tenant: str | None) -> TenantTelemetry:
         labels = () if tenant is None else (tenant,)
         return TenantTelemetry(
             self._requests.labels(*labels) if labels else self._requests,
@@ -119,20 +188,18 @@ class Telemetry:
             {reason: self._failures.labels(*labels, reason) for reason in Reason},
         )
 
-    def watch_tenant(self, tenant: str | None, snapshot: Callable[[], TenantSnapshot]) -> None:
-        """Ask a tenant's poller at each scrape how it is."""
-        self._snapshots[tenant] = snapshot
+    def remove(self, tenant: str | None) -> None:
+        self.snapshots.pop(tenant, None)
+        if tenant is None:
+            return  # Without labels there is nothing to take out: the one tenant that comes next counts on.
+        self._requests.remove(tenant)
+        self._duration.remove(tenant)
+        for reason in Reason:
+            self._failures.remove(tenant, reason)
 
-    def configuration_loaded(self, wall_now: float) -> None:
-        """Note that the configuration was loaded."""
-        self._reload_successful.set(1)
-        self._reload_timestamp.set(wall_now)
-
-    def expose(self, *, openmetrics: bool, names: Iterable[str] | None = None) -> bytes:
-        """Render the metrics in the client library's words, OpenMetrics with its end mark."""
-        registry = self._registry if names is None else self._registry.restricted_registry(names)
-        render: Callable[[Collector], bytes] = generate_openmetrics if openmetrics else generate_latest
-        return render(registry)
+    def unregister(self) -> None:
+        for collector in (self._collector, self._requests, self._failures, self._duration):
+            self._registry.unregister(collector)
 
 
 class _TenantCollector(Collector):
@@ -183,3 +250,27 @@ class _TenantCollector(Collector):
             limit.add_metric(values, now.rate_limit)
             demand.add_metric(values, now.rate_demand)
         yield from (up, tracked, lag, limit, demand)
+
+
+class _ActionFileCollector(Collector):
+    """Turns what is known of action files into metric families."""
+
+    def __init__(self) -> None:
+        self.snapshot: Callable[[], Mapping[str, ActionFile]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield a family for each thing that is known of a file."""
+        success = GaugeMetricFamily(
+            f"{_PREFIX}_action_file_last_read_successful",
+            "Whether the action file could be read; if not, its last good content counts.",
+            labels=("file",),
+        )
+        duplicates = GaugeMetricFamily(
+            f"{_PREFIX}_action_file_duplicates",
+            "Entries of the action file that are ignored, because their action is tracked already.",
+            labels=("file",),
+        )
+        for file, state in self.snapshot().items():
+            success.add_metric([file], state.read_successfully)
+            duplicates.add_metric([file], state.duplicates)
+        yield from (success, duplicates)

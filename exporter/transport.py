@@ -196,11 +196,11 @@ class Adapter(requests.adapters.HTTPAdapter):
     """Sends requests' requests over watched connections, with one TLS context for all of them.
 
     ``connections`` is how many may be kept for reuse; ``ca_file`` a file or folder of the authorities to
-    trust. Every :meth:`send` has to be within :func:`within`.
+    trust, ``ca_digest`` of its content where that may change. Every :meth:`send` has to be within :func:`within`.
     """
 
-    def __init__(self, *, connections: int, ca_file: str) -> None:
-        self._ca_file = ca_file
+    def __init__(self, *, connections: int, ca_file: str, ca_digest: str | None = None) -> None:
+        self._trusted = (ca_file, ca_digest)
         super().__init__(pool_connections=2, pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -211,7 +211,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Make the manager of pools behind a proxy, with pools of ours."""
         if proxy.lower().startswith("https"):
-            kwargs["proxy_ssl_context"] = tls_context(self._ca_file)
+            kwargs["proxy_ssl_context"] = tls_context(*self._trusted)
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
@@ -221,7 +221,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     ) -> tuple[Any, Any]:
         """Give all connections our TLS context: requests would read the authorities for each anew."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": tls_context(self._ca_file)} if host["scheme"] == "https" else {}
+        return host, {"ssl_context": tls_context(*self._trusted)} if host["scheme"] == "https" else {}
 
     def close(self) -> None:
         """Close the kept connections now: urllib3 leaves that to the garbage collector."""
@@ -246,8 +246,11 @@ def within(deadline: Deadline) -> Iterator[None]:
 
 
 @functools.cache
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """Return the context that trusts these authorities; reading them takes milliseconds, so it is kept."""
+def tls_context(ca_file: str, _digest: str | None = None) -> ssl.SSLContext:
+    """Return the context that trusts these authorities; reading them takes milliseconds, so it is kept.
+
+    A file whose content has another digest is read anew.
+    """
     if Path(ca_file).is_dir():
         return ssl.create_default_context(capath=ca_file)
     return ssl.create_default_context(cafile=ca_file)

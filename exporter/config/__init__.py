@@ -1,18 +1,20 @@
 """The configuration: what a file says, checked as a whole before anything of it is used.
 
 Every problem is reported at once, each with the dotted key, and none quotes a secret. The shapes are in
-settings, the file's keys in schema, their values in values.
+settings, the file's keys in schema, their values in values. Action files are read on their own: load leaves
+them alone.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from exporter.config import durations
-from exporter.config.schema import ActionSection, ApiSection, FileSection, problems_of
+from exporter import durations
+from exporter.config.action_files import read_actions
+from exporter.config.problems import RefusedError, describe
+from exporter.config.schema import ApiSection, FileSection, TenantSection, problems_of
 from exporter.config.settings import (
     Action,
     ApiSettings,
@@ -20,8 +22,9 @@ from exporter.config.settings import (
     PollSettings,
     Tenant,
 )
-from exporter.config.yaml_loading import Location, Problem, RefusedError, dotted, read_yaml
+from exporter.config.yaml_loading import parse_yaml, read_text
 from exporter.errors import ConfigurationError
+from exporter.files import shown
 from exporter.ratelimit import PACE
 
 __all__ = [
@@ -31,10 +34,9 @@ __all__ = [
     "PollSettings",
     "Tenant",
     "load",
+    "read_actions",
     "warnings",
 ]
-
-_MOST_PROBLEMS = 100
 
 
 def load(path: Path) -> Configuration:
@@ -43,18 +45,18 @@ def load(path: Path) -> Configuration:
     Raise ConfigurationError with every problem: ``config.yaml: actions[3].id: what is wrong, what is right``.
     """
     try:
-        raw, problems = read_yaml(path)
+        raw, problems = parse_yaml(read_text(path))
     except RefusedError as refusal:
-        raise ConfigurationError([f"{path}: {refusal}"]) from None
+        raise ConfigurationError([f"{shown(path)}: {refusal}"]) from None
     if raw is None:
-        raise ConfigurationError([f"{path}: is empty: it needs at least api (or tenants)"])
+        raise ConfigurationError([f"{shown(path)}: is empty: it needs at least api (or tenants)"])
     file = None
     try:
         file = FileSection.model_validate(raw, context=path.parent)
     except ValidationError as error:
         problems += problems_of(error)
     if file is None or problems:
-        raise ConfigurationError(_describe(path, raw, problems))
+        raise ConfigurationError(describe(path, raw, problems))
     return Configuration(
         tenants=tuple(_tenants(file)),
         poll=PollSettings(
@@ -63,62 +65,40 @@ def load(path: Path) -> Configuration:
             retire_after_seconds=file.poll.retire_after,
             stale_after_seconds=file.poll.stale_after,
         ),
+        state_path=file.state.path,
         path=path,
     )
 
 
-def warnings(configuration: Configuration) -> list[str]:
-    """Return what is allowed and still will not work well: a budget too small for the tracked actions."""
+def warnings(configuration: Configuration, counts: Sequence[int]) -> list[str]:
+    """Return what is allowed and still will not work well: a budget too small for the tracked actions.
+
+    ``counts`` says how many those are, tenant by tenant: with action files, more than the configuration's own.
+    """
     stale_after = configuration.poll.stale_after_seconds
     texts = []
-    for index, tenant in enumerate(configuration.tenants):
+    for index, (tenant, count) in enumerate(zip(configuration.tenants, counts, strict=True)):
         rate = tenant.api.requests_per_second
-        round_seconds = len(tenant.actions) / (PACE * rate)
+        round_seconds = count / (PACE * rate)
         if 0 < stale_after < round_seconds:
             where = "actions" if tenant.name is None else f"tenants[{index}] ({tenant.name})"
             texts.append(
-                f"{configuration.path}: {where}: polling {len(tenant.actions)} actions once, at {rate:g} "
+                f"{configuration.path}: {where}: polling {count} actions once, at {rate:g} "
                 f"requests per second, takes {durations.render(math.ceil(round_seconds))}, longer than "
                 f"stale_after ({durations.render(stale_after)}): raise requests_per_second or stale_after"
             )
     return texts
 
 
-def _describe(path: Path, raw: Any, problems: list[Problem]) -> list[str]:
-    problems = sorted(problems, key=lambda problem: list(_position(raw, problem[0])))
-    lines = [
-        f"{path}: {dotted(location)}: {text}" if location else f"{path}: {text}" for location, text in problems
-    ]
-    if len(lines) > _MOST_PROBLEMS:
-        lines[_MOST_PROBLEMS:] = [f"{path}: … and {len(lines) - _MOST_PROBLEMS} more"]
-    return lines
-
-
-def _position(raw: Any, location: Location) -> Iterator[int]:
-    """Yield where a location stands in the file, level by level; a missing key comes last."""
-    for part in location:
-        if isinstance(part, int):
-            yield part
-            raw = raw[part]
-        else:
-            keys = list(raw)
-            yield keys.index(part) if part in keys else len(keys)
-            raw = raw.get(part)
-
-
 def _tenants(file: FileSection) -> Iterator[Tenant]:
     if file.api is not None:
-        yield _tenant(None, file.api, file.actions)
+        yield _tenant(None, file.api, file)
     for tenant in file.tenants:
-        yield _tenant(tenant.name, tenant.api, tenant.actions)
+        yield _tenant(tenant.name, tenant.api, tenant)
 
 
-def _tenant(name: str | None, api: ApiSection, actions: Sequence[ActionSection]) -> Tenant:
-    return Tenant(
-        name=name,
-        api=_api(api),
-        actions=tuple(Action(id=action.id, labels=action.labels) for action in actions),
-    )
+def _tenant(name: str | None, api: ApiSection, section: FileSection | TenantSection) -> Tenant:
+    return Tenant(name=name, api=_api(api), actions=section.actions, action_files=tuple(section.action_files))
 
 
 def _api(api: ApiSection) -> ApiSettings:
@@ -132,6 +112,7 @@ def _api(api: ApiSection) -> ApiSettings:
         key_file=key.file,
         requests_per_second=api.requests_per_second,
         timeout_seconds=api.timeout,
-        ca_file=api.ca_file,
+        ca_file=api.ca_file and api.ca_file.path,
+        ca_digest=api.ca_file and api.ca_file.digest,
         proxy_url=api.proxy_url,
     )

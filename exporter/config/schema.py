@@ -4,14 +4,11 @@ Every problem is found in one pass: where pydantic stops (a check across fields 
 error), Section goes on, and all texts are ours.
 """
 
-import difflib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,9 +21,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from exporter.config import durations, values
-from exporter.config.settings import ApiSettings, PollSettings
-from exporter.config.yaml_loading import Location, Problem, RefusedError, dotted
+from exporter import durations
+from exporter.config import values
+from exporter.config.entries import read_entries
+from exporter.config.problems import Problem, RefusedError, dotted, unknown_key
+from exporter.config.settings import Action, ApiSettings, PollSettings
 
 _KEY_SOURCES = ("key_file", "key_env", "key")
 _TENANT_KEYS = ("api", "actions", "action_files")
@@ -49,7 +48,7 @@ class Section(BaseModel):
         known = list(cls.model_fields)
         if not isinstance(raw, dict):
             raise RefusedError(f"must be a mapping with the keys {', '.join(known)}")
-        problems = [_unknown(key, value, known) for key, value in raw.items() if key not in known]
+        problems = [unknown_key(key, value, known) for key, value in raw.items() if key not in known]
         problems += cls.conflicts(raw)
         try:
             section = handler({key: value for key, value in raw.items() if key in known})
@@ -79,43 +78,24 @@ def _invalid(problems: list[Problem]) -> ValidationError:
     return ValidationError.from_exception_data("configuration", details, hide_input=True)
 
 
-def _unknown(key: str, value: Any, known: list[str]) -> Problem:
-    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.7)
-    keys = f"known are: {', '.join(known)}"
-    if close:
-        return (key,), f"unknown key; did you mean {close[0]}? {keys}"
-    # YAML tears an unquoted secret apart, "{key: ab,cd}", and its pieces are keys without a value then.
-    if value is None or not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", key, re.ASCII):
-        return (), f"an unknown key, not shown as it may be a piece of a secret; {keys}"
-    return (key,), f"unknown key; {keys}"
-
-
 def _default(settings: type[BaseModel], field: str) -> Any:
     return settings.model_fields[field].default
-
-
-def _labels(raw: Any) -> tuple[tuple[str, str], ...]:
-    raw = _mapping_or_nothing(raw)
-    if not isinstance(raw, dict):
-        raise RefusedError("must be a mapping of label names to values")
-    problems: list[Problem] = []
-    for name, value in raw.items():
-        for check, part in ((values.label_name, name), (values.label_value, value)):
-            try:
-                check(part)
-            except RefusedError as refusal:
-                problems.append(((name,), str(refusal)))
-    if problems:
-        raise _invalid(problems)
-    return tuple(sorted((name, values.label_value(value)) for name, value in raw.items()))
 
 
 def _key_from_file(raw: Any, info: ValidationInfo) -> values.Key:
     return values.key_from_file(raw, cast("Path", info.context))
 
 
-def _ca_file(raw: Any, info: ValidationInfo) -> Path | None:
+def _ca_file(raw: Any, info: ValidationInfo) -> values.CaFile | None:
     return values.ca_file(raw, cast("Path", info.context))
+
+
+def _action_files(raw: Any, info: ValidationInfo) -> str:
+    return values.action_files(raw, cast("Path", info.context))
+
+
+def _state_path(raw: Any, info: ValidationInfo) -> Path | None:
+    return values.state_path(raw, cast("Path", info.context))
 
 
 Duration = Annotated[float, PlainValidator(values.duration)]
@@ -137,7 +117,7 @@ class ApiSection(Section):
         ApiSettings, "requests_per_second"
     )
     timeout: Annotated[float, PlainValidator(values.timeout)] = _default(ApiSettings, "timeout_seconds")
-    ca_file: Annotated[Path | None, PlainValidator(_ca_file)] = None
+    ca_file: Annotated[values.CaFile | None, PlainValidator(_ca_file)] = None
     proxy_url: Annotated[SecretStr | None, PlainValidator(values.proxy_url)] = None
 
     @classmethod
@@ -150,19 +130,6 @@ class ApiSection(Section):
             yield (source,), f"does not go with {given[0]}: give one of key_file, key_env and key"
 
 
-class ActionSection(Section):
-    """An entry of ``actions``: written as a mapping, or as the ID alone."""
-
-    id: Annotated[str, PlainValidator(values.action_id)]
-    labels: Annotated[tuple[tuple[str, str], ...], PlainValidator(_labels)] = ()
-
-
-def _action(raw: Any) -> ActionSection:
-    if isinstance(raw, dict):
-        return ActionSection.model_validate(raw)
-    return ActionSection.model_construct(id=values.action_id(raw))
-
-
 def _list_or_nothing(raw: Any) -> Any:
     # "actions:" with every entry commented out is null to YAML.
     return [] if raw is None else raw
@@ -172,32 +139,25 @@ def _mapping_or_nothing(raw: Any) -> Any:
     return {} if raw is None else raw  # As above.
 
 
-def _refuse_action_files(patterns: list[str]) -> list[str]:
-    if patterns:
-        raise RefusedError("is not supported by this version: list the actions under actions")
-    return patterns
+def _actions(raw: Any) -> tuple[Action, ...]:
+    raw = _list_or_nothing(raw)
+    if not isinstance(raw, list):
+        raise RefusedError(_MESSAGES["list_type"])
+    entries = read_entries(raw)
+    problems = entries.problems + [
+        (location, f"{action_id} is the ID at {dotted(('actions', *first))} already")
+        for location, action_id, first in entries.repeated
+    ]
+    if problems:
+        raise _invalid(problems)
+    return entries.actions
 
 
-Actions = Annotated[list[Annotated[ActionSection, PlainValidator(_action)]], BeforeValidator(_list_or_nothing)]
+Actions = Annotated[tuple[Action, ...], PlainValidator(_actions)]
 ActionFiles = Annotated[
-    list[Annotated[str, PlainValidator(values.action_file)]],
+    list[Annotated[str, PlainValidator(_action_files)]],
     BeforeValidator(_list_or_nothing),
-    AfterValidator(_refuse_action_files),
 ]
-
-
-def _repeated_ids(raw: dict[str, Any]) -> Iterator[Problem]:
-    actions = raw.get("actions")
-    first: dict[str, Location] = {}
-    for index, action in enumerate(actions if isinstance(actions, list) else []):
-        location: Location = ("actions", index, "id") if isinstance(action, dict) else ("actions", index)
-        try:
-            action_id = values.action_id(action.get("id") if isinstance(action, dict) else action)
-        except RefusedError:
-            continue
-        if action_id in first:
-            yield location, f"{action_id} is the ID at {dotted(first[action_id])} already"
-        first.setdefault(action_id, location)
 
 
 class TenantSection(Section):
@@ -205,13 +165,8 @@ class TenantSection(Section):
 
     name: Annotated[str, PlainValidator(values.tenant_name)]
     api: ApiSection
-    actions: Actions = []
+    actions: Actions = ()
     action_files: ActionFiles = []
-
-    @classmethod
-    def conflicts(cls, raw: dict[str, Any]) -> Iterator[Problem]:
-        """Yield each ID that stands there twice."""
-        yield from _repeated_ids(raw)
 
 
 class PollSection(Section):
@@ -247,14 +202,14 @@ class PollSection(Section):
 class StateSection(Section):
     """``state``: what outlives a restart."""
 
-    path: Annotated[None, PlainValidator(values.state_path)] = None
+    path: Annotated[Path | None, PlainValidator(_state_path)] = None
 
 
 class FileSection(Section):
     """The whole file: one tenant at the top, or ``tenants``."""
 
     api: ApiSection | None = None
-    actions: Actions = []
+    actions: Actions = ()
     action_files: ActionFiles = []
     tenants: list[TenantSection] = []
     poll: Annotated[PollSection, BeforeValidator(_mapping_or_nothing)] = PollSection()
@@ -263,7 +218,6 @@ class FileSection(Section):
     @classmethod
     def conflicts(cls, raw: dict[str, Any]) -> Iterator[Problem]:
         """Yield what keeps the file from having either one tenant or a list of distinct ones."""
-        yield from _repeated_ids(raw)
         if "tenants" not in raw:
             if raw.get("api") is None:
                 yield ("api",), "is missing (or tenants, a list of several)"

@@ -1,5 +1,6 @@
 """What a valid configuration says, as the other modules take it: frozen, with defaults, secrets masked."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +24,14 @@ class ApiSettings(_Settings):
     requests_per_second: float = 5.0
     timeout_seconds: float = 10.0
     ca_file: Path | None = None
+    ca_digest: str | None = None
+    """Of the CA file's content: a new one under the same name is a change."""
     proxy_url: SecretStr | None = None
 
 
-class Action(_Settings):
-    """One script execution to track."""
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One script execution to track. There are thousands: no model, which takes several times the memory."""
 
     id: str
     labels: tuple[tuple[str, str], ...] = ()
@@ -41,6 +45,8 @@ class Tenant(_Settings):
     """None for the only tenant of a configuration without ``tenants``."""
     api: ApiSettings
     actions: tuple[Action, ...] = ()
+    action_files: tuple[str, ...] = ()
+    """Patterns of files with further actions, each complete: the configuration's folder is part of it."""
 
 
 class PollSettings(_Settings):
@@ -59,6 +65,8 @@ class Configuration(_Settings):
 
     tenants: tuple[Tenant, ...]
     poll: PollSettings = PollSettings()
+    state_path: Path | None = None
+    """The SQLite file that outlives a restart."""
     path: Path = Path("config.yaml")
     """The file that it was read from, as messages name it."""
 

@@ -4,6 +4,9 @@ Each raises RefusedError with a sentence that says what would be right. Nothing 
 secret is ever quoted: no key, no URL, no name that could be a key put in the wrong place.
 """
 
+import functools
+import glob
+import hashlib
 import os
 import re
 import ssl
@@ -15,8 +18,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
-from exporter.config import durations
-from exporter.config.yaml_loading import Misread, RefusedError, read_bounded, shorten
+from exporter import durations
+from exporter.config.problems import RefusedError, shorten
+from exporter.config.yaml_loading import Misread, read_bounded
 
 _LONGEST_NAME = 128
 _LARGEST_KEY_BYTES = 4096
@@ -38,6 +42,13 @@ class Key(NamedTuple):
     file: Path | None = None
 
 
+class CaFile(NamedTuple):
+    """A file with CA certificates, and the SHA-256 digest of its content."""
+
+    path: Path
+    digest: str
+
+
 def action_id(value: Any) -> str:
     """Return an ID as text: 325 and "325" are the same one."""
     if isinstance(value, Misread) and len(value.text) <= _LONGEST_NAME:
@@ -52,6 +63,7 @@ def action_id(value: Any) -> str:
     )
 
 
+@functools.lru_cache(maxsize=1024)  # Thousands of actions have the same few.
 def label_name(name: str) -> str:
     """Return a label's name, if Prometheus and the exporter's own metrics leave it free."""
     if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name):
@@ -71,7 +83,7 @@ def label_value(value: Any) -> str:
         return str(value)
     if not isinstance(value, str):
         raise RefusedError("must be text or an integer: put it in quotes to have it taken as written")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and re.search("[\ud800-\udfff]", value):
         raise RefusedError("must be text that UTF-8 can carry: a surrogate stands alone in it")
     return value
 
@@ -168,17 +180,17 @@ def read_key(path: Path) -> SecretStr:
     return _secret(read_bounded(path, _LARGEST_KEY_BYTES).decode("latin-1"))
 
 
-def ca_file(value: Any, folder: Path) -> Path | None:
-    """Return the path of a file with CA certificates; None where none is set."""
+def ca_file(value: Any, folder: Path) -> CaFile | None:
+    """Return a file with CA certificates; None where none is set."""
     if value is None:
         return None
     path = folder / _text(value)
-    _prefixed(_shown(path), lambda: read_bounded(path, _LARGEST_CA_FILE_BYTES))
+    content = _prefixed(_shown(path), lambda: read_bounded(path, _LARGEST_CA_FILE_BYTES))
     try:
         ssl.create_default_context(cafile=path)
     except OSError:
         raise RefusedError(f"{_shown(path)} holds no CA certificates in PEM format") from None
-    return path
+    return CaFile(path, hashlib.sha256(content).hexdigest())
 
 
 def requests_per_second(value: Any) -> float:
@@ -219,17 +231,14 @@ def timeout(value: Any) -> float:
     return seconds
 
 
-def action_file(value: Any) -> str:
-    """Return the pattern of action files."""
-    return _text(value)
+def action_files(value: Any, folder: Path) -> str:
+    """Return a pattern of action files as a complete one, in which the folder stands for itself."""
+    return str(Path(glob.escape(str(folder))) / _file_name(value))
 
 
-def state_path(value: Any) -> None:
-    """Accept only that there is no state file."""
-    if value is None:
-        return
-    _text(value)
-    raise RefusedError("is not supported by this version: leave it at null, the state is kept in memory")
+def state_path(value: Any, folder: Path) -> Path | None:
+    """Return the path of the state file, which need not be there; None where none is set."""
+    return None if value is None else folder / _file_name(value)
 
 
 def _is_integer(value: Any) -> bool:
@@ -242,6 +251,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise RefusedError("must be text: put it in quotes")
     return value
+
+
+def _file_name(value: Any) -> str:
+    text = _text(value)
+    if not text.isprintable():
+        raise RefusedError("must consist of printable characters")
+    return text
 
 
 def _secret(text: str) -> SecretStr:

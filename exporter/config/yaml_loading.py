@@ -12,37 +12,32 @@ from typing import Any
 
 import yaml
 
-Location = tuple[str | int, ...]
-"""Where in a document: ``("actions", 3, "id")`` is ``actions[3].id``."""
-Problem = tuple[Location, str]
+from exporter.config.problems import Problem, RefusedError, shorten
 
 # About 100,000 actions with labels.
 _LARGEST_FILE_BYTES = 8 * 1024 * 1024
-_DEEPEST_NESTING = 20
-_LONGEST_INTEGER_DIGITS = 128
+DEEPEST_NESTING = 20
+LONGEST_INTEGER_DIGITS = 128
 # Beyond this, no number is worked out only to be shown: base 60 (1:30:00) takes quadratic time.
 _LONGEST_SHOWN = 40
+_DECIMAL = re.compile("0|-?[1-9][0-9]*")
 
 # libyaml's parser is some ten times faster; both read the same language.
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class RefusedError(ValueError):
-    """A value that cannot be used: the text says why and what would be right, and quotes no secret."""
-
-
 @dataclass(frozen=True)
 class Misread:
-    """An unquoted scalar that YAML reads as something else than its text: ``0x1F`` is 31, to YAML."""
+    """An unquoted scalar that is read as something else than its text: ``0x1F`` is 31, to YAML."""
 
     text: str = field(repr=False)
     meaning: str = field(repr=False)
+    language: str = "YAML"
 
     def __str__(self) -> str:
         """Say how it is read, and how to have it taken as written. For values that are no secret."""
-        return (
-            f"{shorten(self.text)} is read by YAML as {self.meaning}: put it in quotes to have it taken as written"
-        )
+        subject = f"{shorten(self.text)} is read by {self.language} as {self.meaning}"
+        return f"{subject}: put it in quotes to have it taken as written"
 
 
 def read_bounded(path: Path, limit_bytes: int) -> bytes:
@@ -59,22 +54,21 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
     return content
 
 
-def read_yaml(path: Path) -> tuple[Any, list[Problem]]:
-    """Return a file's one document as plain values (None where it is empty), and the keys given twice.
-
-    Raise RefusedError where there is no reading it at all. Of a key given twice the first value counts.
-    """
+def read_text(path: Path) -> str:
+    """Return a file's text; raise RefusedError, which does not name the path, where there is none."""
     content = read_bounded(path, _LARGEST_FILE_BYTES)
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise RefusedError(f"line {line}: is not UTF-8 text") from None
-    return parse_yaml(text)
 
 
 def parse_yaml(text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = _Loader) -> tuple[Any, list[Problem]]:
-    """Return a text's one document as plain values, and the keys given twice, as read_yaml does."""
+    """Return a text's one document as plain values (None where it is empty), and the keys given twice.
+
+    Raise RefusedError where there is no reading it at all. Of a key given twice the first value counts.
+    """
     try:
         builder = _Builder(loader(text))
         return builder.document(), builder.repeated
@@ -83,21 +77,6 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = _Lo
         raise RefusedError(f"line {line}: the character U+{error.character:04X} is not allowed in YAML") from None
     except yaml.MarkedYAMLError as error:
         raise RefusedError(_describe(error)) from None
-
-
-def dotted(location: Location) -> str:
-    """Write a location as users know it: ``tenants[2].api.url``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" for part in location)
-    return "".join(parts).removeprefix(".")
-
-
-def shorten(text: str) -> str:
-    """Cut a long text, so that a message stays one readable line."""
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-
-
-def _printable(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]{1,64}", key, re.ASCII) else ascii(shorten(key))
 
 
 def _describe(error: yaml.MarkedYAMLError) -> str:
@@ -136,8 +115,8 @@ class _Builder:
             raise _error(event, "tags (!) are not supported: quote a value that begins with !")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
-        if len(self._location) >= _DEEPEST_NESTING:
-            raise _error(event, f"is nested more than {_DEEPEST_NESTING} levels deep")
+        if len(self._location) >= DEEPEST_NESTING:
+            raise _error(event, f"is nested more than {DEEPEST_NESTING} levels deep")
         return self._list() if isinstance(event, yaml.SequenceStartEvent) else self._mapping()
 
     def _list(self) -> list[Any]:
@@ -157,18 +136,24 @@ class _Builder:
             key, line = event.value, _line(event)
             self._location.append(key)
             value = self._value(self._loader.get_event())
-            if key in values:
+            if key not in values:
+                values[key] = value
+                lines[key] = line
+            else:
                 # Not named without values: "{key: aa,bb,bb}" makes keys of a secret's pieces.
                 torn = value is None or values[key] is None
                 where = tuple(self._location[:-1] if torn else self._location)
                 self.repeated.append((where, f"lines {lines[key]} and {line}: the same key is given twice"))
             self._location.pop()
-            values.setdefault(key, value)
-            lines.setdefault(key, line)
         return values
 
     def _scalar(self, event: Any) -> Any:
-        text = event.value
+        text: str = event.value
+        if not event.implicit[0]:  # It is in quotes, or a block.
+            return text
+        # Most IDs. To ask YAML's rules for each costs more than to read it.
+        if _DECIMAL.fullmatch(text) and len(text) <= LONGEST_INTEGER_DIGITS:
+            return int(text)
         tag = self._loader.resolve(yaml.ScalarNode, text, event.implicit).removeprefix("tag:yaml.org,2002:")
         match tag:
             case "null":
@@ -177,14 +162,9 @@ class _Builder:
                 return text.lower() in {"yes", "true", "on"}
             case "int" | "float":
                 return self._number(text, tag)
-            case "timestamp":
-                return Misread(text, "a date")
-            case _:
-                return text
+        return Misread(text, "a date") if tag == "timestamp" else text
 
-    def _number(self, text: str, tag: str) -> int | float | Misread:
-        if re.fullmatch(r"0|-?[1-9][0-9]*", text) and len(text) <= _LONGEST_INTEGER_DIGITS:
-            return int(text)
+    def _number(self, text: str, tag: str) -> float | Misread:
         if len(text) > _LONGEST_SHOWN:
             return Misread(text, "a number")
         node = yaml.ScalarNode(tag, text)

@@ -4,9 +4,11 @@ The rule: answering reads what is there. No route waits for the API, nor blocks 
 exposition is joined and compressed in a thread.
 """
 
+import asyncio
 import gzip
 import html
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Future
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -24,6 +26,9 @@ from exporter.exposition import (
     accepts_openmetrics,
 )
 
+Reload = Callable[[], Future[list[str]]]
+"""Begins to reload the configuration; the future has what is wrong with it, nothing if it is in use now."""
+
 
 class Expose(Protocol):
     """Renders the whole exposition, or only the families that are named."""
@@ -35,6 +40,7 @@ class Expose(Protocol):
 
 HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
+RELOAD_PATH = "/-/reload"
 
 _GZIP_LEVEL = 1  # Nearly as small as at higher levels for text this repetitive, and several times faster.
 
@@ -51,7 +57,7 @@ _PAGE = """<!DOCTYPE html>
 <p>The progress of Cortex XDR script executions, for Prometheus. Version {version}.</p>
 <ul>
 <li><a href="{metrics}">Metrics</a></li>
-<li><a href="{ready}">Ready</a>: whether every action has been polled</li>
+<li><a href="{ready}">Ready</a>: whether there is something to show of every tenant</li>
 <li><a href="{healthy}">Healthy</a>: whether the exporter works</li>
 </ul>
 </body>
@@ -59,8 +65,13 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def create_app(*, expose: Expose, ready: Callable[[], bool], telemetry_path: str) -> ASGIApp:
-    """Make the application; ``telemetry_path`` may be ``/``, and then there is no landing page."""
+def create_app(
+    *, expose: Expose, ready: Callable[[], bool], telemetry_path: str, reload: Reload | None = None
+) -> ASGIApp:
+    """Make the application; ``telemetry_path`` may be ``/``, and then there is no landing page.
+
+    Without ``reload`` there is no such path.
+    """
 
     async def metrics(request: Request) -> Response:
         openmetrics = accepts_openmetrics(",".join(request.headers.getlist("accept")))
@@ -85,7 +96,7 @@ def create_app(*, expose: Expose, ready: Callable[[], bool], telemetry_path: str
     async def readiness(_: Request) -> Response:
         if await run_in_threadpool(ready):
             return PlainTextResponse("Cortex XDR exporter is ready.\n")
-        return PlainTextResponse("Not every action has been polled yet.\n", status_code=503)
+        return PlainTextResponse("Not every tenant has something to show yet.\n", status_code=503)
 
     async def landing(_: Request) -> Response:
         page = _PAGE.format(
@@ -96,26 +107,40 @@ def create_app(*, expose: Expose, ready: Callable[[], bool], telemetry_path: str
         )
         return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'"})
 
-    app = Starlette(
-        routes=[
-            Route(telemetry_path, metrics),
-            Route(HEALTHY_PATH, healthy),
-            Route(READY_PATH, readiness),
-            Route("/", landing),
-        ]
-    )
+    routes = [
+        Route(telemetry_path, metrics),
+        Route(HEALTHY_PATH, healthy),
+        Route(READY_PATH, readiness),
+        Route("/", landing),
+    ]
+    if reload is not None:
+        routes.append(Route(RELOAD_PATH, _reloading(reload), methods=["POST"]))
+    app = Starlette(routes=routes)
     app.router.redirect_slashes = False
-    return _OnlyReads(app)
+    return _OnlyReads(app, but_for=RELOAD_PATH if reload is not None else None)
+
+
+def _reloading(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
+    async def reloading(_: Request) -> Response:
+        problems = await asyncio.wrap_future(reload())
+        if not problems:
+            return PlainTextResponse("The configuration was reloaded.\n")
+        lines = "".join(f"{problem}\n" for problem in problems)
+        return PlainTextResponse(f"The configuration was not reloaded:\n{lines}", status_code=500)
+
+    return reloading
 
 
 class _OnlyReads:
-    """Answers 405 to whatever is neither GET nor HEAD, on any path."""
+    """Answers 405 to whatever is neither GET nor HEAD, on any path but one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, but_for: str | None) -> None:
         self._app = app
+        self._but_for = but_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._app
-        if scope["type"] == "http" and scope["method"] not in {"GET", "HEAD"}:
+        reads = scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}
+        if not reads and scope["path"] != self._but_for:
             answer = PlainTextResponse("Method not allowed\n", 405, headers={"Allow": "GET, HEAD"})
         await answer(scope, receive, send)

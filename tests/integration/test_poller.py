@@ -1,7 +1,7 @@
 """One tenant's poller with its real client, against a real server: pace, workers, deadlines, isolation."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 from typing import ClassVar, Self
 
@@ -13,14 +13,12 @@ from support import KEY, make_tenant, wait_until
 from exporter.cortex import AdvancedKey, CortexClient
 from exporter.errors import Reason
 from exporter.journal import Journal
-from exporter.poller import TenantPoller, max_workers
-from exporter.ratelimit import RateLimit
-from exporter.schedule import Schedule
+from exporter.poller import Pacing, TenantPoller, max_workers
 from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.tenant import Fault, SimulatedTenant
 from exporter.status import Status
-from exporter.store import ActionState, Phase, Store
+from exporter.store import ActionState, Phase, Record
 from exporter.telemetry import Telemetry
 from exporter.transport import Deadline
 
@@ -45,28 +43,39 @@ class Bench:
         self.log = structlog.testing.CapturingLogger()
         key = SecretStr(KEY)
         self._client = CortexClient(url, AdvancedKey("7", key), key, connections=max_workers(rate, timeout))
-        schedule = Schedule(interval=interval, settled_interval=3600)
-        store = Store(stale_after=3600, retire_after=0, publish=self._publish)
-        store.track((action_id, ()) for action_id in actions)
-        for action_id in actions:
-            schedule.add(action_id, 0.0)
         self.poller = TenantPoller(
             self._name,
             client=self._client,
-            schedule=schedule,
-            rate=RateLimit(rate),
-            store=store,
+            pacing=Pacing(
+                requests_per_second=rate,
+                timeout=timeout,
+                interval=interval,
+                settled_interval=3600,
+                stale_after=3600,
+                retire_after=0,
+                longest_probe_wait=interval,
+            ),
+            audience=self,
             telemetry=Telemetry(named=True).add_tenant(self._name),
-            timeout=timeout,
             journal=Journal(structlog.wrap_logger(self.log, processors=[])),
             on_crash=self.crashed.set,
             idle_seconds=idle,
         )
+        self.poller.track(dict.fromkeys(actions, ()), {})
 
     _name = "acme"
 
-    def _publish(self, state: ActionState) -> None:
+    def publish(self, state: ActionState) -> None:
+        """Hear of a new state."""
         self.states[state.action_id] = state
+
+    def remember(self, record: Record) -> None:
+        """Hear of what should outlive a restart."""
+
+    def withdraw(self, action_ids: Collection[str]) -> None:
+        """Hear of actions that are not tracked any more."""
+        for action_id in action_ids:
+            self.states.pop(action_id)
 
     def __enter__(self) -> Self:
         """Begin to poll."""
@@ -105,7 +114,7 @@ def test_poller_publishes_what_the_tenant_holds_and_follows_it(
 ) -> None:
     """Counts are those of the tenant, also after they changed there."""
     with Bench(server.url, ["0", "1"], interval=0.2) as bench:
-        wait_until(lambda: bench.poller.ready, "both actions are polled")
+        wait_until(lambda: bench.poller.polled, "both actions are polled")
         assert {key: state.status.counts for key, state in bench.states.items() if state.status} == {
             "0": tuple(WELL.counts),
             "1": tuple(WELL.counts),
@@ -171,6 +180,9 @@ def test_requests_leave_no_closer_than_the_rate_allows(server: SimulatorServer) 
             self.left_at.append(deadline.at - timeout)
             return Status("PENDING", (1,) * 9)
 
+        def renew_key(self) -> bool:
+            return False
+
     bench = Bench(server.url, list("012345"), rate=10, interval=0.01, timeout=timeout)
     bench.poller._client = Recording()
     with bench:
@@ -216,6 +228,9 @@ def test_defect_in_a_client_costs_one_poll(server: SimulatorServer) -> None:
             if self.calls == 1:
                 raise ZeroDivisionError("a text that could quote a key")
             return Status("PENDING", (int(action_id),) * 9)
+
+        def renew_key(self) -> bool:
+            return False
 
     bench = Bench(server.url, ["1"], interval=0.1)
     bench.poller._client = Defective()

@@ -1,5 +1,6 @@
 """Valid configurations: what they say, where the key comes from, and what is warned about."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant, load, warnings
 from exporter.config.schema import Section
+from exporter.config.values import action_files
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 API = "url: https://api-acme.example, key_id: 7, key_type: advanced"
@@ -26,9 +28,9 @@ api:
 actions:
   - 22519813685366
   - {id: "0x1F", labels: {team: endpoint-ops, campaign: 7, on: "yes", wave: ""}}
-action_files: []
+action_files: [actions.d/**/*.yaml, /srv/actions.json]
 poll: {interval: 30s, settled_interval: 2h, retire_after: 0, stale_after: 0s}
-state: {path: null}
+state: {path: state/known.db}
 """
 
 
@@ -48,7 +50,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     """Each key of the file arrives where the other modules look for it; paths start at the file's folder."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "acme").write_text("s3cr3t\n")
-    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = trustme.CA().cert_pem
+    certificate.write_to_path(tmp_path / "ca.pem")
     path = write(tmp_path, EVERY_KEY)
     assert load(path) == Configuration(
         tenants=(
@@ -63,6 +66,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                     requests_per_second=2.5,
                     timeout_seconds=0.5,
                     ca_file=tmp_path / "ca.pem",
+                    ca_digest=hashlib.sha256(certificate.bytes()).hexdigest(),
                     proxy_url=SecretStr("http://user:word@proxy.example:3128"),
                 ),
                 actions=(
@@ -72,6 +76,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                         labels=(("campaign", "7"), ("on", "yes"), ("team", "endpoint-ops"), ("wave", "")),
                     ),
                 ),
+                action_files=(f"{tmp_path}/actions.d/**/*.yaml", "/srv/actions.json"),
             ),
         ),
         poll=PollSettings(
@@ -80,6 +85,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             retire_after_seconds=0.0,
             stale_after_seconds=0.0,
         ),
+        state_path=tmp_path / "state" / "known.db",
         path=path,
     )
 
@@ -95,6 +101,7 @@ def test_only_api_is_required(tmp_path: Path, rest: str) -> None:
         "requests_per_second": 5.0,
         "timeout_seconds": 10.0,
         "ca_file": None,
+        "ca_digest": None,
         "proxy_url": None,
     }
     assert configuration.poll.model_dump() == {
@@ -185,6 +192,43 @@ def test_many_actions_load(tmp_path: Path) -> None:
     assert actions[-1] == Action(id="22519813705365", labels=(("campaign", "smbv1"), ("wave", "0")))
 
 
+@pytest.mark.parametrize(
+    ("folder", "pattern", "complete"),
+    [
+        ("/etc/cortex", "a.yaml", "/etc/cortex/a.yaml"),
+        ("/etc/cortex", "./a.d//*.yaml", "/etc/cortex/a.d/*.yaml"),
+        ("/etc/cortex", "/srv/*.json", "/srv/*.json"),
+        ("/etc/[x]*?", "[ab].yaml", "/etc/[[]x][*][?]/[ab].yaml"),
+        (".", "a.d/**/*.yaml", "a.d/**/*.yaml"),
+        ("conf", "../a.yaml", "conf/../a.yaml"),
+    ],
+)
+def test_pattern_is_completed_by_the_folder_which_stands_for_itself(
+    folder: str, pattern: str, complete: str
+) -> None:
+    """What looks like a pattern in the folder's name is none."""
+    assert action_files(pattern, Path(folder)) == complete
+
+
+def test_action_files_and_state_are_not_looked_at(tmp_path: Path) -> None:
+    """Patterns that match nothing and a state file in a folder that is not there are valid, and stay away."""
+    configuration = load_text(
+        tmp_path, f"api: {{{API}, key: k}}\naction_files: [none.yaml, a.d/*]\nstate: {{path: none/state.db}}"
+    )
+    assert configuration.tenants[0].action_files == (f"{tmp_path}/none.yaml", f"{tmp_path}/a.d/*")
+    assert configuration.state_path == tmp_path / "none" / "state.db"
+    assert list(tmp_path.iterdir()) == [configuration.path]
+
+
+def test_ca_digest_tells_contents_apart(tmp_path: Path) -> None:
+    """Certificates that are replaced under the same name make another configuration."""
+    configurations = []
+    for _ in range(2):
+        trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+        configurations.append(load_text(tmp_path, f"api: {{{API}, key: k, ca_file: ca.pem}}"))
+    assert configurations[0] != configurations[1]
+
+
 def test_results_do_not_show_secrets(tmp_path: Path) -> None:
     """Neither the key nor the proxy's password is in a configuration's text."""
     configuration = load_text(
@@ -195,29 +239,26 @@ def test_results_do_not_show_secrets(tmp_path: Path) -> None:
         assert "word@" not in text
 
 
-def tenant(name: str | None, actions: int, requests_per_second: float) -> Tenant:
-    """Make a tenant with so many actions."""
-    return Tenant(
-        name=name,
-        api=ACME.model_copy(update={"requests_per_second": requests_per_second}),
-        actions=tuple(Action(id=str(number)) for number in range(actions)),
-    )
+def tenant(name: str | None, requests_per_second: float) -> Tenant:
+    """Make a tenant with that budget."""
+    return Tenant(name=name, api=ACME.model_copy(update={"requests_per_second": requests_per_second}))
 
 
 def test_budget_too_small_for_stale_after_is_warned_about() -> None:
     """Each tenant that cannot be polled once within stale_after is named; one that just can is not."""
     poll = PollSettings(stale_after_seconds=100.0)
-    tenants = (tenant("acme", 490, 5.0), tenant("globex", 491, 5.0), tenant("initech", 50, 0.5))
+    tenants = (tenant("acme", 5.0), tenant("globex", 5.0), tenant("initech", 0.5))
+    counts = (490, 491, 50)
     end = "longer than stale_after (1m40s): raise requests_per_second or stale_after"
-    assert warnings(Configuration(tenants=tenants, poll=poll, path=Path("a.yaml"))) == [
+    assert warnings(Configuration(tenants=tenants, poll=poll, path=Path("a.yaml")), counts) == [
         f"a.yaml: tenants[1] (globex): polling 491 actions once, at 5 requests per second, takes 1m41s, {end}",
         f"a.yaml: tenants[2] (initech): polling 50 actions once, at 0.5 requests per second, takes 1m43s, {end}",
     ]
-    assert warnings(Configuration(tenants=(tenant(None, 101, 1.0),), poll=poll)) == [
+    assert warnings(Configuration(tenants=(tenant(None, 1.0),), poll=poll), [101]) == [
         f"config.yaml: actions: polling 101 actions once, at 1 requests per second, takes 1m44s, {end}",
     ]
     never = PollSettings(stale_after_seconds=0.0)
-    assert warnings(Configuration(tenants=tenants, poll=never)) == []
+    assert warnings(Configuration(tenants=tenants, poll=never), counts) == []
 
 
 def test_example_loads_and_has_every_key(tmp_path: Path) -> None:
@@ -245,7 +286,7 @@ def test_example_of_tenants_loads_without_its_comment_signs(tmp_path: Path) -> N
     alternative = re.sub("^# ?", "", text[text.index("# tenants:") :], flags=re.MULTILINE)
     configuration = load_text(tmp_path, alternative.replace("/run/secrets/", ""))
     assert [tenant.name for tenant in configuration.tenants] == ["acme", "globex"]
-    assert warnings(configuration) == []
+    assert warnings(configuration, [1, 0]) == []
 
 
 def test_sections_with_everything_commented_out_are_their_defaults(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ ID = (
     "must be an integer, or text of 1 to 128 printable characters without spaces "
     "(in quotes where YAML reads something else)"
 )
+PRINTABLE = "must consist of printable characters"
 TEXT = "must be text: put it in quotes"
 QUOTE = "put it in quotes to have it taken as written"
 LABEL_NAME = "is no label name: letters, digits and underscores, not beginning with a digit"
@@ -114,19 +115,19 @@ def test_unreadable_content_is_refused(tmp_path: Path, content: str | bytes, mes
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "shown", "message"),
     [
-        (".", "cannot be read: is a directory"),
-        ("none.yaml", "cannot be read: no such file or directory"),
-        ("socket", "cannot be read: no such device or address"),
-        ("a\0b", "cannot be read: this is no file name"),
+        (".", ".", "cannot be read: is a directory"),
+        ("none.yaml", "none.yaml", "cannot be read: no such file or directory"),
+        ("socket", "socket", "cannot be read: no such device or address"),
+        ("a\0b", r"'a\x00b'", "cannot be read: this is no file name"),
     ],
 )
-def test_unreadable_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_unreadable_file_is_refused(tmp_path: Path, name: str, shown: str, message: str) -> None:
     """A path that gives no content says why."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
-        assert problems_of(tmp_path, name) == [f"{name}: {message}"]
+        assert problems_of(tmp_path, name) == [f"{shown}: {message}"]
 
 
 def test_denied_file_is_refused(tmp_path: Path) -> None:
@@ -444,21 +445,22 @@ def test_reserved_label_is_refused(tmp_path: Path, name: str) -> None:
             "poll: {stale_after: 1h, interval: 45m}",
             ["poll.stale_after: must be at least twice the interval, 1h30m, or 0s for never"],
         ),
-        (
-            "state: {path: state.db}",
-            ["state.path: is not supported by this version: leave it at null, the state is kept in memory"],
-        ),
         ("state: {path: 5}", [f"state.path: {TEXT}"]),
         ("state: {path: ''}", ["state.path: must not be empty"]),
+        ('state: {path: "a\\nb"}', [f"state.path: {PRINTABLE}"]),
         (
-            "action_files: [a.yaml]",
-            ["action_files: is not supported by this version: list the actions under actions"],
+            "action_files: ['', 5, \"a\\0b\", ]",
+            [
+                "action_files[0]: must not be empty",
+                f"action_files[1]: {TEXT}",
+                f"action_files[2]: {PRINTABLE}",
+            ],
         ),
-        ("action_files: ['', 5]", ["action_files[0]: must not be empty", f"action_files[1]: {TEXT}"]),
+        ("action_files: [null, {}]", ["action_files[0]: must not be empty", f"action_files[1]: {TEXT}"]),
     ],
 )
 def test_wrong_rest_is_refused(tmp_path: Path, rest: str, expected: list[str]) -> None:
-    """Intervals that cannot work, and what this version does not do, are refused."""
+    """Intervals that cannot work, and names that no file should have, are refused."""
     content = f"api: {{{API}, key: k}}\n{rest}"
     assert problems(tmp_path, content) == [f"config.yaml: {line}" for line in expected]
 

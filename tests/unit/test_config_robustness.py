@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.config import Configuration, load
+from exporter.config.problems import RefusedError
 from exporter.config.values import action_id, label_value
-from exporter.config.yaml_loading import RefusedError, parse_yaml
+from exporter.config.yaml_loading import parse_yaml
 from exporter.errors import ConfigurationError
 
 API = "url: https://api-acme.example, key_id: 7, key_type: advanced"

@@ -20,21 +20,32 @@ ANYONE = "anyone"
 ROOMS: dict[str, set[str] | str] = {
     "": set(),
     "errors": set(),
-    CONFIG: {"errors", "ratelimit"},
-    "flags": {"logs", "web.app", "web.server"},
+    CONFIG: {"durations", "errors", "files", "ratelimit"},
+    "durations": set(),
+    "files": set(),
+    "flags": {"durations", "logs", "web.app", "web.server"},
     "logs": set(),
     "status": {"errors"},
     "schedule": set(),
     "ratelimit": set(),
+    "patience": {"errors"},
     "store": {"errors", "status"},
     "exposition": {"status", "store"},
     "telemetry": {"errors", "store"},
-    "journal": {"errors", "store"},
+    "journal": {"errors", "logs", "store"},
+    "state_database": {"errors", "status", "store"},
+    "state_file": {"errors", "state_database", "store"},
+    "tracking": {"errors", "files"},
     "transport": set(),
+    "key_file": {"files"},
     "cortex": {"errors", "status", "transport"},
     "poller": {
-        *("cortex", "errors", "journal", "ratelimit", "schedule", "status", "store", "telemetry", "transport")
+        *("cortex", "errors", "journal", "patience", "ratelimit", "schedule", "status", "store", "telemetry"),
+        *("transport", "workers"),
     },
+    "workers": set(),
+    "fleet": {CONFIG, "cortex", "exposition", "journal", "key_file", "poller", "store", "telemetry"},
+    "upkeep": {"files", "logs"},
     "web": set(),
     "web.app": {"exposition"},
     "web.server": {"errors"},
@@ -52,14 +63,14 @@ LIBRARIES = {
     "pydantic_core": {CONFIG},
     "requests": {"cortex", "transport"},
     "starlette": {"web.app", "web.server"},
-    "structlog": {"cli", "journal", "logs"},
+    "structlog": {"cli", "fleet", "journal", "key_file", "logs", "state_file", "tracking", "upkeep"},
     "urllib3": {"cortex", "transport"},
     "uvicorn": {"web.server"},
     "yaml": {CONFIG},
 }
 
 # What decides and renders has no input, no output, no clock and no threads; the last renders for several.
-PURE = ("status", "schedule", "ratelimit", "store", "exposition")
+PURE = ("status", "schedule", "ratelimit", "patience", "store", "exposition")
 IMPURE = {
     *("asyncio", "concurrent", "contextvars", "datetime", "http", "io", "logging", "multiprocessing", "os"),
     *("pathlib", "queue", "select", "selectors", "shutil", "signal", "socket", "socketserver", "sqlite3", "ssl"),
@@ -146,9 +157,9 @@ def test_drawing_has_no_cycle() -> None:
 
 @pytest.mark.parametrize("room", [CONFIG, "cli"])
 def test_composition_root_alone_imports(room: str) -> None:
-    """The configuration is handed on by cli, and cli is imported by the package's entry alone."""
+    """The configuration is taken up by cli and its fleet, and cli is imported by the package's entry alone."""
     importers = {room_of(module) for module in MODULES for name in ours(module) if room_of(name) == room}
-    assert importers - {room} == ({"__main__"} if room == "cli" else {"cli"})
+    assert importers - {room} == ({"__main__"} if room == "cli" else {"cli", "fleet"})
 
 
 def test_libraries_are_imported_where_they_belong() -> None:

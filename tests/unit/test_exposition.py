@@ -1,6 +1,7 @@
 """Actions as Prometheus text: whole outputs, round trips through the client library, and what clients ask for."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -262,6 +263,29 @@ def test_retired_action_leaves_nothing() -> None:
     other = ActionState("226", ())
     assert exposed((None, ACTIVE), (None, other), (None, retired)) == exposed((None, other))
     assert exposed(("a", ACTIVE), ("b", ACTIVE), ("a", retired)) == exposed(("b", ACTIVE))
+
+
+def test_withdrawn_actions_leave_nothing() -> None:
+    """Actions that are tracked no more are gone, of that tenant alone; one that was not there is no error."""
+    exposition = Exposition()
+    states = [(tenant, replace(ACTIVE, action_id=action_id)) for tenant in ("a", "b") for action_id in "123"]
+    for tenant, state in states:
+        exposition.publish(tenant, state)
+    exposition.withdraw("a", ["3", "1", "none"])
+    exposition.withdraw(None, ["2"])
+    exposition.withdraw("c", [])
+    assert exposition.expose(openmetrics=False).decode() == exposed(*states[1:2], *states[3:])
+
+
+def test_withdrawn_action_may_come_back() -> None:
+    """An action that is published again takes its place at the end."""
+    exposition = Exposition()
+    first, second = ActionState("1", ()), ActionState("2", ())
+    for state in (first, second):
+        exposition.publish(None, state)
+    exposition.withdraw(None, ["1"])
+    exposition.publish(None, first)
+    assert exposition.expose(openmetrics=False).decode() == exposed((None, second), (None, first))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ class Bench:
         )
         self.journal = Journal(log)
         self.store = Store(stale_after=0, retire_after=0, publish=lambda _: None)
-        self.store.track((action_id, ()) for action_id in actions)
+        for action_id in actions:
+            self.store.track(action_id, ())
 
     def succeed(self, action_id: str, general_status: str | None = "PENDING") -> None:
         """Note a poll that ended well."""
@@ -328,6 +329,40 @@ def test_retirement_is_told() -> None:
     bench = Bench("a")
     bench.journal.retired("a")
     assert bench.lines == [{"event": "action retired", "log_level": "info", "action_id": "a"}]
+
+
+def test_removed_action_is_forgotten() -> None:
+    """An action that is taken out while it fails says nothing, and if it comes back and fails that is news."""
+    bench = Bench("a", "b")
+    bench.fail("a", SLOW)
+    bench.succeed("b")
+    bench.journal.removed("a")
+    bench.journal.removed("b")
+    bench.succeed("a")
+    bench.fail("a", SLOW)
+    assert bench.lines == [action_failing("a", SLOW)] * 2
+
+
+def test_removal_does_not_end_a_tenants_failure() -> None:
+    """A tenant that refuses still does when the action that showed it is tracked no more."""
+    bench = Bench("a", "b")
+    bench.fail("a", REFUSED)
+    bench.journal.removed("a")
+    bench.fail("b", REFUSED)
+    bench.succeed("b")
+    assert bench.lines == [tenant_failing("a", REFUSED), TENANT_RECOVERED]
+
+
+def test_retired_action_that_failed_is_forgotten() -> None:
+    """What was told of an action ends with its retirement: nobody hears that it recovered."""
+    bench = Bench("a")
+    bench.fail("a", SLOW)
+    bench.journal.retired("a")
+    bench.succeed("a")
+    assert bench.lines == [
+        action_failing("a", SLOW),
+        {"event": "action retired", "log_level": "info", "action_id": "a"},
+    ]
 
 
 def broken(secret: str) -> None:

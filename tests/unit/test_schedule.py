@@ -1,7 +1,11 @@
-"""Which action is due when: ranks, spreading, backoff, removal, lag and demand, and a naive model of it all."""
+"""Which action is due when: ranks, spreading, backoff, removal, restoration, other intervals, lag and demand.
+
+And all of it in any order, beside a naive model.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support_clock import Clock
 
-from exporter.schedule import Schedule
+from exporter.schedule import Rank, Schedule
 
 INTERVAL = 60.0
 SETTLED_INTERVAL = 3600.0
@@ -407,36 +411,475 @@ def test_infinite_intervals_poll_once(outcome: str) -> None:
     )
 
 
-class ScheduleMachine(RuleBasedStateMachine):
-    """A schedule beside a naive model: a dictionary of what waits, and one of what is in flight.
+# Deferral: polls that failed by no fault of the action's.
 
-    The model keeps ranks and who is where. Due times are learnt from the bounds that the contract sets: an
-    action may be taken once the earliest of them has passed, and has to be before the latest.
+
+@pytest.mark.parametrize(
+    ("chance", "delay"), [(0.0, INTERVAL), (0.5, 0.75 * INTERVAL), (0.999, 0.5005 * INTERVAL)]
+)
+def test_deferred_action_waits_an_interval_at_most(chance: float, delay: float) -> None:
+    """However often it is deferred, an action waits for half to a whole interval, counted from the end."""
+    schedule = make(lambda: chance)
+    schedule.add("a", 0.0)
+    now = 0.0
+    for _ in range(20):
+        now = max(now, schedule.due_at())
+        assert schedule.take(now) == "a"
+        now += 10.0
+        schedule.deferred("a", now)
+        due, failures = schedule.place("a")
+        assert due - now == pytest.approx(delay)
+        assert failures == 0
+
+
+def test_action_deferred_at_once_is_due_at_once() -> None:
+    """After a new key nobody waits: it is due now, behind what was due before and what was never polled."""
+    schedule = make()
+    add_polled(schedule, "before", 0.0)
+    schedule.add("a", INTERVAL)
+    assert schedule.take(INTERVAL) == "a"
+    schedule.add("new", INTERVAL)
+    schedule.deferred("a", INTERVAL + 5, at_once=True)
+    assert schedule.place("a") == (INTERVAL + 5, 0)
+    assert take_all(schedule, INTERVAL + 5) == ["new", "before", "a"]
+
+
+def test_deferral_keeps_the_count_of_failures() -> None:
+    """It neither lengthens the backoff nor ends it."""
+    schedule = make()
+    schedule.add("a", 0.0)
+    for number in range(6):
+        now = schedule.due_at()
+        assert schedule.take(now) == "a"
+        if number % 2:
+            schedule.deferred("a", now)
+        else:
+            schedule.failed("a", now)
+        assert schedule.place("a") == (
+            now + (INTERVAL if number % 2 else INTERVAL * 2 ** (number // 2)),
+            1 + number // 2,
+        )
+
+
+def test_deferred_action_that_was_never_polled_goes_behind_those() -> None:
+    """It is unfinished now: whoever waits for a first poll goes first."""
+    schedule = make()
+    schedule.add("a", 0.0)
+    assert schedule.take(0.0) == "a"
+    schedule.deferred("a", 0.0, at_once=True)
+    schedule.add("new", 1.0)
+    assert take_all(schedule, 1.0) == ["new", "a"]
+
+
+def test_deferred_settled_action_stays_settled() -> None:
+    """Its turn comes after the unfinished ones, and the interval, not the settled one, is what it missed."""
+    schedule = make()
+    add_polled(schedule, "a", 0.0, settled=True)
+    assert schedule.take(SETTLED_INTERVAL) == "a"
+    schedule.deferred("a", SETTLED_INTERVAL)
+    assert (schedule.due_at(), schedule.demand) == (SETTLED_INTERVAL + INTERVAL, 1 / SETTLED_INTERVAL)
+    assert schedule.lag(1e9) == 0.0
+
+
+def test_spreading_waits_for_the_first_good_poll_after_deferrals() -> None:
+    """An action that was deferred first is spread over the interval once it succeeds."""
+    schedule = make(lambda: 0.5)
+    schedule.add("a", 0.0)
+    assert schedule.take(0.0) == "a"
+    schedule.deferred("a", 0.0)
+    due = schedule.due_at()
+    assert schedule.take(due) == "a"
+    schedule.succeeded("a", due, settled=False)
+    assert schedule.due_at() == due + 0.5 * INTERVAL
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_deferral_of_an_action_removed_in_flight_has_no_effect(*, at_once: bool) -> None:
+    """It does not come back, nor is one planned that was added again under its ID."""
+    schedule = make()
+    schedule.add("a", 0.0)
+    assert schedule.take(0.0) == "a"
+    schedule.remove("a")
+    schedule.deferred("a", 1.0, at_once=at_once)
+    assert (len(schedule), schedule.due_at()) == (0, NEVER)
+    schedule.add("a", 2.0)
+    schedule.deferred("a", 3.0, at_once=at_once)
+    assert (schedule.place("a"), take_all(schedule, 1e9)) == ((2.0, 0), ["a"])
+
+
+# Probes: polls before their time.
+
+
+def test_early_poll_is_of_what_would_be_due_first() -> None:
+    """Where nothing is due, the earliest of all ranks goes; what is in flight does not."""
+    schedule = make()
+    add_polled(schedule, "c", 30.0)
+    add_polled(schedule, "b", 20.0)
+    add_polled(schedule, "a", 10.0)
+    add_polled(schedule, "settled", 31.0 + INTERVAL - SETTLED_INTERVAL, settled=True)
+    taken = [schedule.take(40.0, early=True) for _ in range(5)]
+    assert taken == ["a", "b", "c", "settled", None]
+
+
+def test_early_poll_is_of_what_is_due_if_anything_is() -> None:
+    """Ranks go before due times as ever, and what is due before what is not."""
+    schedule = make()
+    add_polled(schedule, "settled", 0.0, settled=True)
+    add_polled(schedule, "not due", SETTLED_INTERVAL)
+    add_polled(schedule, "due", SETTLED_INTERVAL - INTERVAL)
+    schedule.add("new", SETTLED_INTERVAL)
+    taken = [schedule.take(SETTLED_INTERVAL, early=True) for _ in range(5)]
+    assert taken == ["new", "due", "settled", "not due", None]
+
+
+def test_early_poll_is_of_nothing_that_is_never_due() -> None:
+    """With infinite intervals nothing is polled twice, not even early."""
+    schedule = Schedule(interval=NEVER, settled_interval=NEVER)
+    schedule.add("a", 0.0)
+    schedule.add("b", 0.0)
+    assert schedule.take(0.0, early=True) == "a"
+    schedule.deferred("a", 0.0)
+    assert [schedule.take(1e300, early=True) for _ in range(2)] == ["b", None]
+
+
+@pytest.mark.parametrize(("settled", "period"), [(False, INTERVAL), (True, SETTLED_INTERVAL)])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
+def test_early_poll_puts_the_next_off_by_no_more_than_the_interval(
+    share: float, period: float, *, settled: bool
+) -> None:
+    """A poll that came before its time is no reason to wait longer than ever for the next one."""
+    schedule = make()
+    add_polled(schedule, "a", 0.0, settled=settled)
+    early = period * (1 - share)
+    assert schedule.take(early, early=True) == "a"
+    schedule.succeeded("a", early, settled=settled)
+    assert early < schedule.due_at() <= early + period
+
+
+# What an earlier process left behind.
+
+
+@pytest.mark.parametrize(
+    ("settled", "failures", "due", "planned"),
+    [
+        (False, 0, 30.0, 30.0),
+        (False, 0, 60.0, 60.0),
+        (False, 0, 61.0, 60.0),
+        (False, 0, 1e12, 60.0),
+        (False, 0, NEVER, 60.0),
+        (False, 0, 0.0, 0.0),
+        (False, 0, -30.0, -30.0),
+        (False, 0, -31.0, 0.0),
+        (False, 0, -1e12, 0.0),
+        (False, 3, 240.0, 240.0),
+        (False, 3, 3600.0, 3600.0),
+        (False, 3, 3601.0, 3600.0),
+        (False, 3, -3601.0, 0.0),
+        (True, 0, 3000.0, 3000.0),
+        (True, 0, 3601.0, 3600.0),
+        (True, 0, -1800.0, -1800.0),
+        (True, 0, -1e12, 0.0),
+        (True, 2, 86_400.0, 3600.0),
+    ],
+)
+def test_restored_action_is_due_as_it_was_left(
+    due: float, planned: float, failures: int, *, settled: bool
+) -> None:
+    """A due time stays where it was, if it is no farther off than a poll may put it; missed by far it is now."""
+    now = 10_000.0
+    schedule = make()
+    schedule.restore("a", now + due, now, settled=settled, failures=failures)
+    assert schedule.place("a") == (now + planned, failures)
+    assert schedule.due_at() == now + planned
+    assert schedule.demand == 1 / (SETTLED_INTERVAL if settled else INTERVAL)
+    assert schedule.lag(now) == (0.0 if settled else max(0.0, -planned))
+
+
+def test_longest_wait_is_the_longer_interval_after_failures() -> None:
+    """A failing action may have waited for an interval that is longer than the settled one."""
+    schedule = Schedule(interval=100.0, settled_interval=10.0, jitter=lambda: 0.0)
+    schedule.restore("a", 1e9, 0.0, settled=False, failures=1)
+    schedule.restore("b", 1e9, 0.0, settled=True, failures=0)
+    assert (schedule.place("a"), schedule.place("b")) == ((100.0, 1), (10.0, 0))
+
+
+@pytest.mark.parametrize("due", [-1e300, -1.0, 0.0, 5.0, 1e300, NEVER])
+def test_restored_action_with_infinite_intervals_is_due_as_it_was_left(due: float) -> None:
+    """Nothing is too far off for --once, and nothing breaks."""
+    schedule = Schedule(interval=NEVER, settled_interval=NEVER)
+    schedule.restore("a", due, 0.0, settled=False, failures=0)
+    assert (schedule.place("a"), schedule.demand) == ((due, 0), 0.0)
+    if due <= 0.0:
+        assert schedule.take(0.0) == "a"
+        schedule.succeeded("a", 0.0, settled=False)
+        assert schedule.due_at() == NEVER
+
+
+def test_restored_actions_go_behind_those_never_polled() -> None:
+    """What is known can wait for what is not: then unfinished ones by due time, then settled ones."""
+    schedule = make()
+    schedule.restore("settled", -3_000.0, 0.0, settled=True, failures=0)
+    schedule.restore("failing", -20.0, 0.0, settled=False, failures=4)
+    schedule.restore("late", -1.0, 0.0, settled=False, failures=0)
+    schedule.restore("later", 10.0, 0.0, settled=False, failures=0)
+    schedule.add("new", 0.0)
+    assert (len(schedule), schedule.demand) == (5, 4 / INTERVAL + 1 / SETTLED_INTERVAL)
+    assert take_all(schedule, 0.0) == ["new", "failing", "late", "settled"]
+
+
+@pytest.mark.parametrize(("settled", "period"), [(False, INTERVAL), (True, SETTLED_INTERVAL)])
+@pytest.mark.parametrize(
+    ("late", "keeps"), [(-0.9, True), (-0.1, True), (0.0, True), (0.5, True), (0.51, False), (10.0, False)]
+)
+def test_restored_action_keeps_its_phase_unless_it_was_missed_by_far(
+    late: float, period: float, *, keeps: bool, settled: bool
+) -> None:
+    """A restart of a moment leaves polls spread as they were; after a long one they spread anew."""
+    now = 10_000.0
+    schedule = make(lambda: 0.25)
+    schedule.restore("a", now - late * period, now, settled=settled, failures=0)
+    started = max(now, schedule.due_at())
+    assert schedule.take(started) == "a"
+    schedule.succeeded("a", started, settled=settled)
+    expected = (now - late * period) + period if keeps else now + 0.75 * period
+    assert schedule.due_at() == pytest.approx(expected)
+
+
+def test_backoff_goes_on_after_a_restart() -> None:
+    """The failures of before count; a success ends them."""
+    schedule = make()
+    schedule.restore("a", 100.0, 0.0, settled=False, failures=3)
+    assert schedule.take(100.0) == "a"
+    schedule.failed("a", 100.0)
+    assert schedule.place("a") == (100.0 + 8 * INTERVAL, 4)
+    assert schedule.take(schedule.due_at()) == "a"
+    schedule.succeeded("a", 580.0, settled=False)
+    assert schedule.place("a")[1] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_restored_fleet_that_was_missed_by_far_spreads_over_the_interval(seed: int) -> None:
+    """After a day of standstill 600 actions are due at once, and a round later no more than a few together."""
+    schedule = make(Random(seed).random)
+    for number in range(600):
+        schedule.restore(str(number), number / 10 - 86_400, 0.0, settled=False, failures=0)
+    for action_id in take_all(schedule, 0.0):
+        schedule.succeeded(action_id, 0.0, settled=False)
+    shares = [0] * 10
+    for number in range(600):
+        shares[min(9, int(schedule.place(str(number))[0] / (INTERVAL / 10)))] += 1
+    # 60 expected, with a standard deviation of 7.3: four of them to each side.
+    assert [30 <= share <= 90 for share in shares] == [True] * 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_restored_fleet_whose_clock_was_set_back_stays_spread(seed: int) -> None:
+    """Where a clock that was ahead has left due times of tomorrow, 600 actions are not all due at one moment."""
+    schedule = make(Random(seed).random)
+    for number in range(600):
+        schedule.restore(str(number), number / 10 + 86_400, 0.0, settled=False, failures=0)
+    dues = [schedule.place(str(number))[0] for number in range(600)]
+    shares = [sum(1 for due in dues if tenth * 6 < due <= tenth * 6 + 6) for tenth in range(10)]
+    assert sum(shares) == 600
+    assert [30 <= share <= 90 for share in shares] == [True] * 10
+
+
+# Other intervals.
+
+
+def test_place_is_where_an_action_stands() -> None:
+    """Its due time and its failures in a row; in flight the due time is that of the poll under way."""
+    schedule = make()
+    schedule.add("a", 5.0)
+    assert schedule.place("a") == (5.0, 0)
+    assert schedule.take(7.0) == "a"
+    assert schedule.place("a") == (5.0, 0)
+    schedule.failed("a", 8.0)
+    assert schedule.place("a") == (8.0 + INTERVAL, 1)
+    with pytest.raises(KeyError):
+        schedule.place("b")
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25, 0.999])
+def test_shorter_interval_takes_effect_within_itself(chance: float) -> None:
+    """What was due later spreads over the new interval, from now on; what was due sooner stays."""
+    schedule = Schedule(interval=3_600.0, settled_interval=3_600.0, jitter=lambda: 0.0)
+    add_polled(schedule, "sooner", 30.0)
+    add_polled(schedule, "later", 2_000.0)
+    schedule.add("waiting", 3_000.0)
+    schedule._jitter = lambda: chance
+    schedule.configure(interval=INTERVAL, settled_interval=3_600.0, now=3_600.0)
+    assert [schedule.place(action_id)[0] for action_id in ("sooner", "later", "waiting")] == [
+        3_630.0,
+        pytest.approx(3_600.0 + INTERVAL * (1 - chance)),
+        3_000.0,
+    ]
+    assert schedule.demand == 3 / INTERVAL
+    assert len(take_all(schedule, 3_660.0)) == 3
+
+
+def test_each_rank_has_its_own_bound_when_intervals_change() -> None:
+    """Unfinished ones go by the interval, settled ones by theirs, failing ones by the longer of both."""
+    schedule = Schedule(interval=500.0, settled_interval=3_600.0, jitter=lambda: 0.0)
+    add_polled(schedule, "unfinished", 0.0)
+    add_polled(schedule, "settled", 0.0, settled=True)
+    schedule.restore("failing", 2_000.0, 0.0, settled=False, failures=5)
+    schedule.configure(interval=100.0, settled_interval=1_000.0, now=0.0)
+    places = [schedule.place(action_id) for action_id in ("unfinished", "settled", "failing")]
+    assert places == [(100.0, 0), (1_000.0, 0), (1_000.0, 5)]
+    assert (len(schedule), schedule.demand) == (3, 2 / 100 + 1 / 1_000)
+
+
+def test_longer_interval_holds_from_the_next_poll_on() -> None:
+    """What is due soon is polled once more as planned, and then waits for the new interval."""
+    schedule = make()
+    add_polled(schedule, "a", 0.0)
+    schedule.configure(interval=600.0, settled_interval=SETTLED_INTERVAL, now=10.0)
+    assert schedule.place("a") == (INTERVAL, 0)
+    assert schedule.take(INTERVAL) == "a"
+    schedule.succeeded("a", INTERVAL, settled=False)
+    assert schedule.due_at() == INTERVAL + 600.0
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "deferred"])
+def test_poll_under_way_ends_by_the_new_intervals(outcome: str) -> None:
+    """What is in flight has no place yet: it is planned as the new intervals say."""
+    schedule = make()
+    add_polled(schedule, "a", 0.0)
+    assert schedule.take(INTERVAL) == "a"
+    schedule.configure(interval=5.0, settled_interval=50.0, now=INTERVAL + 1)
+    assert (schedule.take(1e9), schedule.place("a")) == (None, (INTERVAL, 0))
+    if outcome == "succeeded":
+        schedule.succeeded("a", INTERVAL, settled=False)
+    elif outcome == "failed":
+        schedule.failed("a", INTERVAL)
+    else:
+        schedule.deferred("a", INTERVAL)
+    assert schedule.due_at() == INTERVAL + 5.0
+
+
+def test_same_intervals_change_nothing() -> None:
+    """A reload that leaves the intervals as they are moves no poll."""
+    schedule = make(Random(1).random)
+    for number in range(100):
+        add_polled(schedule, str(number), float(number), settled=number % 2 == 0)
+    before = [schedule.place(str(number)) for number in range(100)]
+    schedule.configure(interval=INTERVAL, settled_interval=SETTLED_INTERVAL, now=100.0)
+    assert [schedule.place(str(number)) for number in range(100)] == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fleet_spreads_over_a_shorter_interval(seed: int) -> None:
+    """600 actions of an hourly round are polled evenly over the minute after the reload, each of them once."""
+    schedule = Schedule(interval=3_600.0, settled_interval=3_600.0, jitter=Random(seed).random)
+    for number in range(600):
+        add_polled(schedule, str(number), 0.0)
+    schedule.configure(interval=INTERVAL, settled_interval=3_600.0, now=0.0)
+    dues = [schedule.place(str(number))[0] for number in range(600)]
+    shares = [sum(1 for due in dues if tenth * 6 < due <= tenth * 6 + 6) for tenth in range(10)]
+    assert sum(shares) == 600
+    assert [30 <= share <= 90 for share in shares] == [True] * 10
+    assert sorted(take_all(schedule, INTERVAL)) == sorted(str(number) for number in range(600))
+
+
+@dataclass
+class Modelled:
+    """Where the model has an action."""
+
+    rank: Rank
+    due: float
+    turn: int = 0
+    failures: int = 0
+    phased: bool = False
+    taken_at: float | None = None
+
+
+class ScheduleMachine(RuleBasedStateMachine):
+    """A schedule beside a naive model, which sorts all that it has for each question.
+
+    Where a due time is chance, the model checks that it is within the bounds of the contract, and learns it.
     """
 
     actions = st.sampled_from("abcdef")
+    intervals = st.sampled_from([30.0, 60.0, 600.0, 3600.0])
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock(0.0)
         self.schedule = make(Random(7).random)
-        self.waiting: dict[str, tuple[int, float, float]] = {}  # Rank, and the earliest and latest due time.
-        self.in_flight: dict[str, tuple[int, float]] = {}  # Rank, and when it was taken.
-        self.phased: set[str] = set()
-        self.failures: dict[str, int] = {}
+        self.interval, self.settled_interval = INTERVAL, SETTLED_INTERVAL
+        self.model: dict[str, Modelled] = {}
+        self.turn = 0
+
+    @property
+    def in_flight(self) -> list[str]:
+        """The actions whose polls are under way."""
+        return sorted(action_id for action_id, entry in self.model.items() if entry.taken_at is not None)
+
+    def period(self, entry: Modelled) -> float:
+        """Return how far apart good polls are."""
+        return self.settled_interval if entry.rank is Rank.SETTLED else self.interval
+
+    def longest(self, entry: Modelled) -> float:
+        """Return how long an action may have to wait."""
+        return max(self.interval, self.settled_interval) if entry.failures else self.period(entry)
+
+    def planned(self, action_id: str, earliest: float, latest: float) -> None:
+        """Learn when an action is due next, which has to be within bounds."""
+        entry = self.model[action_id]
+        entry.due, failures = self.schedule.place(action_id)
+        assert failures == entry.failures
+        assert earliest - 1e-6 <= entry.due <= latest + 1e-6
+        entry.taken_at = None
+        self.turn += 1
+        entry.turn = self.turn
 
     @rule(action_id=actions)
     def add_or_remove(self, action_id: str) -> None:
         """Track an action that is not, or stop."""
-        if action_id in self.waiting or action_id in self.in_flight:
+        if action_id in self.model:
             self.schedule.remove(action_id)
-            self.waiting.pop(action_id, None)
-            self.in_flight.pop(action_id, None)
+            del self.model[action_id]
         else:
             self.schedule.add(action_id, self.clock.now)
-            self.waiting[action_id] = (0, self.clock.now, self.clock.now)
-        self.phased.discard(action_id)
-        self.failures.pop(action_id, None)
+            self.model[action_id] = Modelled(Rank.NEVER_POLLED, self.clock.now)
+            self.planned(action_id, self.clock.now, self.clock.now)
+
+    @rule(
+        action_id=actions,
+        offset=st.sampled_from([-1e9, -4000.0, -100.0, -29.0, 0.0, 10.0, 100.0, 4000.0, 1e9]),
+        settled=st.booleans(),
+        failures=st.sampled_from([0, 0, 1, 5]),
+    )
+    def restore(self, action_id: str, offset: float, failures: int, *, settled: bool) -> None:
+        """Track an action of an earlier process."""
+        if action_id in self.model:
+            return
+        now = self.clock.now
+        self.schedule.restore(action_id, now + offset, now, settled=settled, failures=failures)
+        entry = Modelled(Rank.SETTLED if settled else Rank.UNFINISHED, 0.0, failures=failures)
+        self.model[action_id] = entry
+        longest = self.longest(entry)
+        entry.phased = -offset <= self.period(entry) / 2
+        if not entry.phased:
+            self.planned(action_id, now, now)
+        elif offset > longest:
+            self.planned(action_id, now, now + longest)
+        else:
+            self.planned(action_id, now + offset, now + offset)
+
+    @rule(interval=intervals, settled_interval=intervals)
+    def configure(self, interval: float, settled_interval: float) -> None:
+        """Take over other intervals."""
+        now = self.clock.now
+        changed = (interval, settled_interval) != (self.interval, self.settled_interval)
+        self.interval, self.settled_interval = interval, settled_interval
+        self.schedule.configure(interval=interval, settled_interval=settled_interval, now=now)
+        for action_id, entry in self.model.items():
+            beyond = entry.taken_at is None and entry.due - now > self.longest(entry)
+            entry.phased = beyond if changed else entry.phased
+            if changed and beyond:
+                self.planned(action_id, now, now + self.longest(entry))
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 30.0, 60.0, 200.0, 3600.0, 10_000.0]))
     def advance(self, seconds: float) -> None:
@@ -449,44 +892,83 @@ class ScheduleMachine(RuleBasedStateMachine):
         if self.schedule.due_at() < NEVER:
             self.clock.now = max(self.clock.now, self.schedule.due_at())
 
-    @rule()
-    def take(self) -> None:
-        """Take what is due."""
+    @rule(early=st.booleans())
+    def take(self, *, early: bool) -> None:
+        """Take what is due, or, early, what would be first."""
         now = self.clock.now
-        action_id = self.schedule.take(now)
-        certainly_due = [rank for rank, _, latest in self.waiting.values() if latest <= now]
-        if action_id is None:
-            assert certainly_due == []
-            assert self.schedule.due_at() > now
-            return
-        rank, earliest, _ = self.waiting.pop(action_id)
-        assert earliest <= now
-        assert rank <= min(certainly_due, default=2)
-        self.in_flight[action_id] = (rank, now)
+        waiting = {key: entry for key, entry in self.model.items() if entry.taken_at is None}
+        due = {key: entry for key, entry in waiting.items() if entry.due <= now}
+        expected = min(due, key=lambda key: (due[key].rank, due[key].due, due[key].turn), default=None)
+        if expected is None and early:
+            expected = min(waiting, key=lambda key: (waiting[key].due, waiting[key].turn), default=None)
+        assert self.schedule.take(now, early=early) == expected
+        if expected is not None:
+            self.model[expected].taken_at = now
+
+    @rule(seconds=st.sampled_from([0.0, 60.0, 1e6]))
+    def take_all(self, seconds: float) -> None:
+        """Take all that is due after a while: each once, in the order of ranks and due times."""
+        now = self.clock.advance(seconds)
+        due = {key: entry for key, entry in self.model.items() if entry.taken_at is None and entry.due <= now}
+        order = sorted(due, key=lambda key: (due[key].rank, due[key].due, due[key].turn))
+        assert take_all(self.schedule, now) == order
+        for entry in due.values():
+            entry.taken_at = now
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), settled=st.booleans())
     def succeed(self, data: st.DataObject, *, settled: bool) -> None:
         """End a poll well."""
-        action_id = data.draw(st.sampled_from(sorted(self.in_flight)))
-        _, started = self.in_flight.pop(action_id)
+        action_id = data.draw(st.sampled_from(self.in_flight))
+        entry = self.model[action_id]
+        started = entry.taken_at
+        assert started is not None
         self.schedule.succeeded(action_id, started, settled=settled)
-        period = SETTLED_INTERVAL if settled else INTERVAL
-        earliest = started + (period / 2 if action_id in self.phased else 0.0)
-        self.waiting[action_id] = (2 if settled else 1, earliest, started + period)
-        self.phased.add(action_id)
-        self.failures[action_id] = 0
+        entry.rank = Rank.SETTLED if settled else Rank.UNFINISHED
+        entry.failures = 0
+        period = self.period(entry)
+        if started < entry.due:
+            due = min(entry.due, started + period)
+            self.planned(action_id, due, due)
+        elif started - entry.due > period / 2:
+            self.planned(action_id, started + period, started + period)
+            entry.phased = False
+        elif entry.phased:
+            self.planned(action_id, entry.due + period, entry.due + period)
+        else:
+            self.planned(action_id, started, started + period)
+            entry.phased = True
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         """End a poll badly."""
-        action_id = data.draw(st.sampled_from(sorted(self.in_flight)))
-        rank, _ = self.in_flight.pop(action_id)
-        self.schedule.failed(action_id, self.clock.now)
-        failures = self.failures[action_id] = self.failures.get(action_id, 0) + 1
-        shortest = SETTLED_INTERVAL if rank == 2 else min(INTERVAL * 2 ** (failures - 1), 0.75 * SETTLED_INTERVAL)
-        self.waiting[action_id] = (max(rank, 1), self.clock.now + shortest, self.clock.now + SETTLED_INTERVAL)
+        action_id = data.draw(st.sampled_from(self.in_flight))
+        entry = self.model[action_id]
+        now = self.clock.now
+        self.schedule.failed(action_id, now)
+        entry.failures += 1
+        longest = self.longest(entry)
+        if entry.rank is Rank.SETTLED:
+            self.planned(action_id, now + longest, now + longest)
+        else:
+            entry.rank = Rank.UNFINISHED
+            shortest = max(self.interval, min(self.interval * 2 ** (entry.failures - 1), 0.75 * longest))
+            self.planned(action_id, now + shortest, now + longest)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), at_once=st.booleans())
+    def defer(self, data: st.DataObject, *, at_once: bool) -> None:
+        """End a poll badly, which is not the action's fault."""
+        action_id = data.draw(st.sampled_from(self.in_flight))
+        entry = self.model[action_id]
+        now = self.clock.now
+        self.schedule.deferred(action_id, now, at_once=at_once)
+        entry.rank = max(entry.rank, Rank.UNFINISHED)
+        if at_once:
+            self.planned(action_id, now, now)
+        else:
+            self.planned(action_id, now + self.interval / 2, now + self.interval)
 
     @rule(action_id=actions)
     def end_what_is_not_in_flight(self, action_id: str) -> None:
@@ -494,22 +976,23 @@ class ScheduleMachine(RuleBasedStateMachine):
         if action_id not in self.in_flight:
             self.schedule.succeeded(action_id, self.clock.now, settled=True)
             self.schedule.failed(action_id, self.clock.now)
+            self.schedule.deferred(action_id, self.clock.now)
 
     @invariant()
     def everything_is_where_the_model_has_it(self) -> None:
-        """What is tracked is counted, and due times, lag and demand are within the model's bounds."""
+        """What is tracked is counted, and due times, lag and demand are the model's."""
         now = self.clock.now
-        ranks = [rank for rank, *_ in (*self.waiting.values(), *self.in_flight.values())]
-        settled = ranks.count(2)
-        assert len(self.schedule) == len(ranks)
-        assert self.schedule.demand == pytest.approx(
-            (len(ranks) - settled) / INTERVAL + settled / SETTLED_INTERVAL
-        )
-        earliest = min((earliest for _, earliest, _ in self.waiting.values()), default=NEVER)
-        latest = min((latest for _, _, latest in self.waiting.values()), default=NEVER)
-        assert earliest <= self.schedule.due_at() <= latest
-        overdue = max((now - latest for rank, _, latest in self.waiting.values() if rank < 2), default=0.0)
-        assert self.schedule.lag(now) >= max(0.0, overdue)
+        entries = self.model.values()
+        settled = sum(entry.rank is Rank.SETTLED for entry in entries)
+        assert len(self.schedule) == len(entries)
+        demand = (len(entries) - settled) / self.interval + settled / self.settled_interval
+        assert self.schedule.demand == pytest.approx(demand)
+        assert self.schedule.due_at() == min((e.due for e in entries if e.taken_at is None), default=NEVER)
+        late = max((now - entry.due for entry in entries if entry.rank is not Rank.SETTLED), default=0.0)
+        assert self.schedule.lag(now) == max(0.0, late)
+        assert {key: self.schedule.place(key) for key in self.model} == {
+            key: (entry.due, entry.failures) for key, entry in self.model.items()
+        }
 
 
 TestScheduleMachine = ScheduleMachine.TestCase

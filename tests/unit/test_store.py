@@ -1,8 +1,12 @@
-"""The last known state of actions: phases, change, staleness, retirement, and what is published."""
+"""The last known state of actions: phases, change, staleness, retirement, restoration, and what is published."""
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support_clock import Clock
 
 from exporter.errors import Reason
@@ -43,11 +47,16 @@ class Bench:
         self.clock = Clocks()
         self.published: list[ActionState] = []
         self.store = Store(stale_after=stale_after, retire_after=retire_after, publish=self.published.append)
-        self.store.track((action_id, ()) for action_id in actions)
+        for action_id in actions:
+            self.store.track(action_id, ())
 
     def succeed(self, action_id: str, found: Status) -> ActionState:
         """Record a poll that ends well now."""
         return self.store.succeeded(action_id, found, now=self.clock.now, wall_now=self.clock.wall_now)
+
+    def restore(self, *states: ActionState) -> None:
+        """Restore states now."""
+        self.store.restore(states, now=self.clock.now, wall_now=self.clock.wall_now)
 
     def expire(self) -> list[str]:
         """Withdraw and retire what is old enough by now."""
@@ -62,7 +71,8 @@ def phases(**counts: int) -> dict[Phase, int]:
 def test_tracked_action_is_waiting() -> None:
     """An action begins with its labels and nothing known."""
     bench = Bench()
-    bench.store.track([("a", (("team", "x"), ("wave", "1"))), ("b", ())])
+    bench.store.track("a", (("team", "x"), ("wave", "1")))
+    bench.store.track("b", ())
     first, second = ActionState("a", (("team", "x"), ("wave", "1"))), ActionState("b", ())
     assert (bench.store["a"], bench.store["b"]) == (first, second)
     assert bench.published == [first, second]
@@ -153,6 +163,7 @@ def test_last_change_moves_with_counts_and_general_status(found: Status, *, chan
         status=found,
         last_success=WALL + 60,
         last_change=WALL + (60 if changes else 0),
+        settled_at=WALL + 60 if found is DONE else None,
     )
 
 
@@ -281,7 +292,14 @@ def test_settled_action_retires() -> None:
     bench.clock.now = RETIRE_AFTER
     assert bench.expire() == ["a"]
     retired = ActionState(
-        "a", (), polled=True, status=DONE, last_success=WALL + 100, last_change=WALL, retired=True
+        "a",
+        (),
+        polled=True,
+        status=DONE,
+        last_success=WALL + 100,
+        last_change=WALL,
+        settled_at=WALL,
+        retired=True,
     )
     assert bench.store["a"] == retired
     assert bench.published[-1] == retired
@@ -365,7 +383,7 @@ def test_every_change_is_published_once() -> None:
     bench.expire()
     bench.expire()
     known: dict[str, Any] = {"polled": True, "last_success": WALL, "last_change": WALL}
-    done: dict[str, Any] = {"polled": True, "last_success": WALL + 100, "last_change": WALL + 100}
+    done: dict[str, Any] = known | dict.fromkeys(("last_success", "last_change", "settled_at"), WALL + 100)
     assert bench.published == [
         ActionState("a", ()),
         ActionState("b", ()),
@@ -375,3 +393,295 @@ def test_every_change_is_published_once() -> None:
         ActionState("a", (), status=DONE, **done),
         ActionState("a", (), status=DONE, retired=True, **done),
     ]
+
+
+# Changes of what is tracked, and of the times.
+
+
+def test_relabelled_action_keeps_its_state() -> None:
+    """Other labels replace the old ones in the state as it is, which is published anew."""
+    bench = Bench("a", "b")
+    bench.succeed("a", RUNNING)
+    bench.store.failed("a", Reason.TIMEOUT)
+    bench.store.track("a", (("team", "x"),))
+    relabelled = ActionState(
+        "a",
+        (("team", "x"),),
+        polled=True,
+        status=RUNNING,
+        failure=Reason.TIMEOUT,
+        last_success=WALL,
+        last_change=WALL,
+    )
+    assert bench.store["a"] == bench.published[-1] == relabelled
+    assert (list(bench.store), bench.store.phases) == (["a", "b"], phases(failing=1, waiting=1))
+    assert bench.store.expires_at == STALE_AFTER
+
+
+@pytest.mark.parametrize("age", [STALE_AFTER, RETIRE_AFTER])
+def test_relabelled_action_stays_stale_or_retired(age: float) -> None:
+    """Other labels bring back neither counts that were withdrawn nor an action that retired."""
+    bench = Bench("a")
+    bench.succeed("a", RUNNING if age == STALE_AFTER else DONE)
+    bench.clock.advance(age)
+    bench.expire()
+    before = bench.store["a"]
+    bench.store.track("a", (("team", "x"),))
+    assert bench.store["a"] == replace(before, labels=(("team", "x"),))
+    assert (before.stale, before.retired) == (age == STALE_AFTER, age == RETIRE_AFTER)
+
+
+@pytest.mark.parametrize("found", [None, RUNNING, DONE])
+@pytest.mark.parametrize("failing", [False, True])
+def test_removed_action_leaves_nothing(found: Status | None, *, failing: bool) -> None:
+    """Whatever its phase, it is counted and expires no more, in silence; the others stay."""
+    bench = Bench("a", "b")
+    if found is not None:
+        bench.succeed("a", found)
+    if failing:
+        bench.store.failed("a", Reason.TIMEOUT)
+    published = list(bench.published)
+    bench.store.remove("a")
+    assert ("a" in bench.store, "b" in bench.store, list(bench.store)) == (False, True, ["b"])
+    assert (bench.store.phases, bench.store.expires_at) == (phases(waiting=1), NEVER)
+    bench.clock.advance(10 * RETIRE_AFTER)
+    assert bench.expire() == []
+    assert bench.published == published
+
+
+def test_removed_action_that_had_retired_is_counted_no_more() -> None:
+    """A retired action can be removed too."""
+    bench = Bench("a")
+    bench.succeed("a", DONE)
+    bench.clock.advance(RETIRE_AFTER)
+    bench.expire()
+    bench.store.remove("a")
+    assert bench.store.phases == phases()
+
+
+def test_removal_of_an_untracked_action_is_an_error() -> None:
+    """Whoever removes an action has to know that it is tracked."""
+    with pytest.raises(KeyError):
+        Bench().store.remove("a")
+
+
+def test_action_tracked_again_is_new() -> None:
+    """After its removal an action begins as one that nothing is known of."""
+    bench = Bench("a")
+    bench.succeed("a", DONE)
+    bench.store.remove("a")
+    bench.store.track("a", ())
+    assert (bench.store["a"], bench.store.expires_at) == (ActionState("a", ()), NEVER)
+
+
+def test_shorter_times_take_effect_at_once() -> None:
+    """What is older than the new times allow goes stale or retires at the next look."""
+    bench = Bench("a", "b")
+    bench.succeed("a", RUNNING)
+    bench.succeed("b", DONE)
+    bench.clock.advance(200)
+    bench.store.configure(stale_after=150, retire_after=200)
+    assert bench.store.expires_at == 150
+    assert (bench.expire(), bench.store["a"].stale) == (["b"], True)
+
+
+def test_longer_times_bring_nothing_back() -> None:
+    """What is stale or retired already stays so; what is not has the new time."""
+    bench = Bench("a", "b", "c", stale_after=100, retire_after=100)
+    bench.succeed("a", RUNNING)
+    bench.succeed("b", DONE)
+    bench.clock.advance(50)
+    bench.succeed("c", RUNNING)
+    bench.clock.advance(50)
+    bench.expire()
+    bench.store.configure(stale_after=1_000, retire_after=0)
+    assert (bench.expire(), bench.store.expires_at) == ([], 50 + 1_000)
+    assert (bench.store["a"].stale, bench.store["b"].retired, bench.store["c"].stale) == (True, True, False)
+
+
+# What an earlier process left behind.
+
+
+def left_behind(action_id: str, status: Status | None, *, age: float = 0.0, **more: Any) -> ActionState:
+    """Return a state as an earlier process left it: polled well last, and, if settled, first, that long ago."""
+    then = WALL - age
+    settled_at = then if status is not None and status.settled else None
+    known: dict[str, Any] = {"last_success": then, "last_change": then} if status is not None else {}
+    return ActionState(
+        action_id, (("team", "x"),), **{"polled": True, "status": status, "settled_at": settled_at} | known | more
+    )
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        left_behind("a", RUNNING, age=STALE_AFTER - 1),
+        left_behind("a", RUNNING, age=10, failure=Reason.TIMEOUT),
+        left_behind("a", None, failure=Reason.NOT_FOUND),
+        left_behind("a", DONE, age=RETIRE_AFTER - 1),
+        left_behind("a", DONE, age=10, failure=Reason.TIMEOUT),
+        left_behind("a", DONE, age=2 * RETIRE_AFTER, retired=True),
+    ],
+    ids=["active", "failing", "never well", "settled", "settled and failing", "retired"],
+)
+def test_restored_action_is_as_it_was_left(state: ActionState) -> None:
+    """State and timestamps come back as they were, are published once, and are counted in their phase."""
+    bench = Bench()
+    bench.restore(state)
+    assert bench.store["a"] == state
+    assert bench.published == [state]
+    assert bench.store.phases == phases(**{state.phase.value: 1})
+
+
+@pytest.mark.parametrize(
+    ("state", "stale"),
+    [
+        (left_behind("a", RUNNING, age=STALE_AFTER - 0.001), False),
+        (left_behind("a", RUNNING, age=STALE_AFTER), True),
+        (left_behind("a", RUNNING, age=1e9), True),
+        (left_behind("a", RUNNING, age=1e9, failure=Reason.TIMEOUT, stale=True), True),
+        # A clock that was set back, or ahead while the earlier process ran: nothing is older than it is.
+        (left_behind("a", RUNNING, age=-86_400), False),
+        # stale_after may be longer than it was: the counts are young enough now.
+        (left_behind("a", RUNNING, age=10, stale=True), False),
+        (left_behind("a", DONE, age=2 * STALE_AFTER), False),
+        (left_behind("a", None, failure=Reason.TIMEOUT), False),
+    ],
+)
+def test_restored_counts_are_stale_if_they_are_too_old_by_now(state: ActionState, *, stale: bool) -> None:
+    """The time that nobody polled counts; final counts are never stale."""
+    bench = Bench()
+    bench.restore(state)
+    assert bench.published == [replace(state, stale=stale)]
+    assert bench.store["a"] == replace(state, stale=stale)
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, 3_600.0), (600.0, 3_000.0), (-1e6, 3_600.0)])
+def test_restored_counts_become_stale_after_what_is_left(age: float, left: float) -> None:
+    """Staleness is counted from the last good poll, in whichever process that was."""
+    bench = Bench()
+    bench.clock.now = 5_000.0
+    bench.restore(left_behind("a", RUNNING, age=age - 5_000))
+    assert bench.store.expires_at == 5_000 + left
+    bench.clock.now = 5_000 + left
+    assert (bench.expire(), bench.store["a"].stale) == ([], True)
+
+
+@pytest.mark.parametrize("failure", [None, Reason.TIMEOUT])
+@pytest.mark.parametrize(
+    ("age", "left"), [(0.0, RETIRE_AFTER), (86_400.0, 6 * 86_400.0), (1e9, 0.0), (-1e6, RETIRE_AFTER)]
+)
+def test_restored_settled_action_retires_after_what_is_left(
+    age: float, left: float, failure: Reason | None
+) -> None:
+    """Retirement is counted from when the action settled, in whichever process that was."""
+    bench = Bench()
+    bench.restore(left_behind("a", DONE, age=age, failure=failure))
+    if left:
+        assert bench.store.expires_at == left
+        bench.clock.now = left - 1
+        assert bench.expire() == []
+        bench.clock.now = left
+    assert bench.expire() == ["a"]
+    assert bench.store.phases == phases(retired=1)
+
+
+def test_poll_of_a_restored_settled_action_does_not_delay_its_retirement() -> None:
+    """The time goes on from when it settled first, also where that was before the restart."""
+    bench = Bench()
+    bench.restore(left_behind("a", DONE, age=86_400))
+    bench.clock.advance(100)
+    assert bench.succeed("a", DONE).settled_at == WALL - 86_400
+    assert bench.store.expires_at == RETIRE_AFTER - 86_400
+
+
+def test_restored_action_that_had_retired_stays_so() -> None:
+    """It is neither shown nor retired a second time."""
+    bench = Bench()
+    bench.restore(left_behind("a", DONE, age=2 * RETIRE_AFTER, retired=True))
+    assert (bench.store.phases, bench.store.expires_at) == (phases(retired=1), NEVER)
+    bench.clock.advance(10 * RETIRE_AFTER)
+    assert bench.expire() == []
+
+
+def test_restored_actions_expire_in_the_order_of_their_age() -> None:
+    """Among each other and among those that were polled since, whatever the order of restoration."""
+    bench = Bench("new", "late", stale_after=100, retire_after=100)
+    bench.succeed("new", RUNNING)
+    bench.clock.advance(10)
+    bench.restore(
+        left_behind("middle", RUNNING, age=20 - 10),
+        left_behind("young", DONE, age=0 - 10),
+        left_behind("oldest", RUNNING, age=60 - 10),
+        left_behind("old", DONE, age=40 - 10),
+    )
+    bench.clock.advance(5)
+    bench.succeed("late", DONE)
+    events = []
+    while (at := bench.store.expires_at) < NEVER:
+        bench.clock.now = at
+        retired = bench.expire()
+        events += [(at, action_id, "retired") for action_id in retired]
+        events += [(at, state.action_id, "stale") for state in bench.published if state.stale]
+        bench.published.clear()
+    assert events == [
+        (50, "oldest", "stale"),
+        (70, "old", "retired"),
+        (90, "middle", "stale"),
+        (100, "new", "stale"),
+        (110, "young", "retired"),
+        (115, "late", "retired"),
+    ]
+
+
+def test_restored_action_goes_on_with_its_next_poll() -> None:
+    """What does not differ from before the restart is no change."""
+    bench = Bench()
+    bench.restore(left_behind("a", RUNNING, age=2 * STALE_AFTER, failure=Reason.TIMEOUT))
+    assert bench.store["a"].stale
+    assert bench.succeed("a", RUNNING) == ActionState(
+        "a",
+        (("team", "x"),),
+        polled=True,
+        status=RUNNING,
+        last_success=WALL,
+        last_change=WALL - 2 * STALE_AFTER,
+    )
+    assert bench.store.expires_at == STALE_AFTER
+
+
+OPERATIONS = st.sampled_from(["track", "remove", "restore", "run", "settle", "fail", "expire", "configure"])
+
+
+@settings(deadline=None)  # A busy machine is no failure.
+@given(st.lists(st.tuples(OPERATIONS, st.sampled_from("abcd"), st.floats(0, 200)), max_size=40))
+def test_phases_are_those_of_the_states(steps: list[tuple[str, str, float]]) -> None:
+    """Whatever happens, phases equal a recount, and what was published last of each action is its state."""
+    bench = Bench(stale_after=100, retire_after=150)
+    for operation, action_id, number in steps:
+        bench.clock.advance(number)
+        held = action_id in bench.store
+        if operation == "track":
+            bench.store.track(action_id, (("team", str(number)),))
+        elif operation == "restore" and not held:
+            age = 2 * number - bench.clock.now
+            bench.restore(left_behind(action_id, DONE if number > 100 else RUNNING, age=age))
+        elif operation == "expire":
+            bench.expire()
+            # Half a second off, which no rounding reaches.
+            assert bench.store.expires_at > bench.clock.now - 0.5
+        elif operation == "configure":
+            bench.store.configure(stale_after=number, retire_after=200 - number)
+        elif held and operation == "remove":
+            bench.store.remove(action_id)
+        elif held and operation == "fail" and not bench.store[action_id].retired:
+            bench.store.failed(action_id, Reason.TIMEOUT)
+        elif held and operation in {"run", "settle"} and not bench.store[action_id].retired:
+            bench.succeed(action_id, RUNNING if operation == "run" else DONE)
+        recount = Counter(bench.store[each].phase.value for each in bench.store)
+        assert bench.store.phases == phases(**recount)
+        last = {state.action_id: state for state in bench.published}
+        assert {each: last[each] for each in bench.store} == {each: bench.store[each] for each in bench.store}
+        for since in (bench.store._fresh_since, bench.store._settled_since):
+            assert list(since.values()) == sorted(since.values())
+            assert since.keys() <= set(bench.store)

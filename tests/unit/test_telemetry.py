@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client import Metric
@@ -11,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter import __version__
 from exporter.errors import Reason
 from exporter.store import Phase
-from exporter.telemetry import Telemetry, TenantSnapshot
+from exporter.telemetry import Telemetry, TenantSnapshot, TenantTelemetry
 
 Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 Families = list[Family]
@@ -30,6 +31,9 @@ SAMPLES = [
     [f"{PREFIX}_build_info"],
     [f"{PREFIX}_config_last_reload_successful"],
     [f"{PREFIX}_config_last_reload_success_timestamp_seconds"],
+    [f"{PREFIX}_action_file_last_read_successful"],
+    [f"{PREFIX}_action_file_duplicates"],
+    [f"{PREFIX}_state_write_failures_total"],
 ]
 """The names of each family's samples, in the order of the exposition."""
 
@@ -38,6 +42,8 @@ TRACKED_HELP = (
     "Actions of the tenant by state: retired, failing (last poll failed), waiting (not polled yet), "
     "settled or active."
 )
+READ_HELP = "Whether the action file could be read; if not, its last good content counts."
+DUPLICATES_HELP = "Entries of the action file that are ignored, because their action is tracked already."
 EVERY_PHASE = {phase: number for number, phase in enumerate(Phase, 1)}
 
 
@@ -150,6 +156,14 @@ def fresh_families(*tenants: str | None, openmetrics: bool) -> Families:
             "When the configuration was last loaded successfully.",
             0.0,
         ),
+        gauge(f"{PREFIX}_action_file_last_read_successful", READ_HELP, 1.0, ()),
+        gauge(f"{PREFIX}_action_file_duplicates", DUPLICATES_HELP, 0.0, ()),
+        (
+            f"{PREFIX}_state_write_failures",
+            "counter",
+            "Failed attempts to read or write the state file.",
+            [(f"{PREFIX}_state_write_failures_total", {}, 0.0)],
+        ),
     ]
 
 
@@ -247,6 +261,160 @@ def test_loaded_configuration_is_dated() -> None:
     ]
 
 
+def test_refused_configuration_keeps_the_time_of_the_last_good_one() -> None:
+    """A configuration that cannot be used is a failure until one is loaded; the last success keeps its time."""
+    telemetry = Telemetry(named=False)
+    names = [
+        f"{PREFIX}_config_last_reload_success_timestamp_seconds",
+        f"{PREFIX}_config_last_reload_successful",
+    ]
+
+    def values() -> list[float]:
+        return [family[3][0][2] for family in families_of(telemetry, *names)]
+
+    telemetry.configuration_loaded(1_000.5)
+    telemetry.configuration_refused()
+    assert values() == [1_000.5, 0.0]
+    telemetry.configuration_refused()
+    assert values() == [1_000.5, 0.0]
+    telemetry.configuration_loaded(2_000.0)
+    assert values() == [2_000.0, 1.0]
+
+
+@dataclass
+class File:
+    """What is known of an action file."""
+
+    read_successfully: bool
+    duplicates: int
+
+
+def test_action_files_are_asked_for_at_each_scrape() -> None:
+    """Each file is read well or not, with the number of its entries that are ignored; one that is gone is gone."""
+    telemetry = Telemetry(named=False)
+    files = {
+        "a.yaml": File(read_successfully=True, duplicates=0),
+        'b "c"\\\n.yaml': File(read_successfully=False, duplicates=3),
+    }
+    telemetry.watch_action_files(lambda: files)
+    names = [f"{PREFIX}_action_file_duplicates", f"{PREFIX}_action_file_last_read_successful"]
+
+    def exposed() -> Families:
+        return families_of(telemetry, *names)
+
+    assert exposed() == [
+        (
+            names[0],
+            "gauge",
+            DUPLICATES_HELP,
+            [(names[0], {"file": "a.yaml"}, 0.0), (names[0], {"file": 'b "c"\\\n.yaml'}, 3.0)],
+        ),
+        (
+            names[1],
+            "gauge",
+            READ_HELP,
+            [(names[1], {"file": "a.yaml"}, 1.0), (names[1], {"file": 'b "c"\\\n.yaml'}, 0.0)],
+        ),
+    ]
+    del files["a.yaml"]
+    files['b "c"\\\n.yaml'].read_successfully = True
+    assert [family[3] for family in exposed()] == [
+        [(names[0], {"file": 'b "c"\\\n.yaml'}, 3.0)],
+        [(names[1], {"file": 'b "c"\\\n.yaml'}, 1.0)],
+    ]
+
+
+def test_failures_of_the_state_file_are_counted() -> None:
+    """Each failed attempt counts one."""
+    telemetry = Telemetry(named=True)
+    telemetry.state_failed()
+    telemetry.state_failed()
+    name = f"{PREFIX}_state_write_failures_total"
+    assert [family[3] for family in families_of(telemetry, name)] == [[(name, {}, 2.0)]]
+
+
+def used(telemetry: Telemetry, *tenants: str | None) -> list[TenantTelemetry]:
+    """Begin to count for tenants, and let each send a request that fails and one that does not."""
+    counting = []
+    for tenant in tenants:
+        of_the_tenant = telemetry.add_tenant(tenant)
+        telemetry.watch_tenant(tenant, snapshot)
+        for failure in (None, Reason.TIMEOUT):
+            of_the_tenant.sent()
+            of_the_tenant.finished(1.0, failure)
+        counting.append(of_the_tenant)
+    return counting
+
+
+def of_tenants(telemetry: Telemetry) -> Families:
+    """Return the tenants' families, in the order of names."""
+    return families_of(telemetry, *(name for names in SAMPLES[:8] for name in names))
+
+
+def test_removed_tenant_leaves_nothing() -> None:
+    """All that a tenant had is gone, and what its last requests still count is seen by nobody."""
+    telemetry, alone = Telemetry(named=True), Telemetry(named=True)
+    gone, _ = used(telemetry, "gone", "stays")
+    used(alone, "stays")
+    telemetry.remove_tenant("gone")
+    gone.sent()
+    gone.finished(1.0, Reason.TIMEOUT)
+    assert of_tenants(telemetry) == of_tenants(alone)
+
+
+def test_tenant_that_comes_back_counts_from_zero() -> None:
+    """A tenant of the same name as one that was removed is another one."""
+    telemetry, fresh = Telemetry(named=True), Telemetry(named=True)
+    used(telemetry, "acme")
+    telemetry.remove_tenant("acme")
+    used(telemetry, "acme")
+    used(fresh, "acme")
+    assert of_tenants(telemetry) == of_tenants(fresh)
+
+
+def test_tenant_without_a_name_counts_on_when_another_takes_its_place() -> None:
+    """Counters without labels never go back: the next unnamed tenant adds to them; its state is its own."""
+    telemetry = Telemetry(named=False)
+    used(telemetry, None)
+    telemetry.remove_tenant(None)
+    counted, state = f"{PREFIX}_requests_total", f"{PREFIX}_poll_lag_seconds"
+    assert [family[3] for family in families_of(telemetry, counted, state)] == [[(counted, {}, 2.0)]]
+    used(telemetry, None)
+    assert [family[3] for family in families_of(telemetry, counted, state)] == [
+        [(state, {}, 12.5)],
+        [(counted, {}, 4.0)],
+    ]
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+@pytest.mark.parametrize(("before", "after"), [((None,), ("acme", "other")), (("acme", "other"), (None,))])
+def test_tenants_that_get_or_lose_their_names_begin_anew(
+    before: tuple[str | None, ...], after: tuple[str | None, ...], *, openmetrics: bool
+) -> None:
+    """With other labels all is as if it had begun with them; nothing is left of those before."""
+    telemetry = Telemetry(named=before != (None,))
+    used(telemetry, *before)
+    for tenant in before:
+        telemetry.remove_tenant(tenant)
+    telemetry.name_tenants(named=after != (None,))
+    for tenant in after:
+        telemetry.add_tenant(tenant)
+        telemetry.watch_tenant(tenant, lambda: snapshot(up=None))
+    found = parse(telemetry.expose(openmetrics=openmetrics), openmetrics=openmetrics)
+    ours = [family for family in found if not family[0].startswith(("process_", "python_"))]
+    assert sorted(ours) == sorted(fresh_families(*after, openmetrics=openmetrics))
+
+
+@pytest.mark.parametrize("tenants", [(None,), ("acme", "other")])
+def test_tenants_that_keep_their_labels_count_on(tenants: tuple[str | None, ...]) -> None:
+    """Where names are had as before, nothing happens."""
+    telemetry = Telemetry(named=tenants != (None,))
+    used(telemetry, *tenants)
+    before = of_tenants(telemetry)
+    telemetry.name_tenants(named=tenants != (None,))
+    assert of_tenants(telemetry) == before
+
+
 @pytest.mark.parametrize("openmetrics", [False, True])
 @pytest.mark.parametrize("names", SAMPLES, ids=lambda names: names[0])
 def test_names_leave_only_the_families_named(names: list[str], *, openmetrics: bool) -> None:
@@ -254,6 +422,7 @@ def test_names_leave_only_the_families_named(names: list[str], *, openmetrics: b
     telemetry = Telemetry(named=False)
     telemetry.add_tenant(None)
     telemetry.watch_tenant(None, snapshot)
+    telemetry.watch_action_files(lambda: {"a.yaml": File(read_successfully=True, duplicates=0)})
     found = parse(telemetry.expose(openmetrics=openmetrics, names=names), openmetrics=openmetrics)
     whole = parse(telemetry.expose(openmetrics=openmetrics), openmetrics=openmetrics)
     assert found == [whole[SAMPLES.index(names)]]

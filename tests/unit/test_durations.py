@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import durations
+from exporter import durations
 
 LONGEST_MILLISECONDS = (2**63 - 1) // 1_000_000
 

@@ -1,0 +1,331 @@
+"""The tenants that are polled: a poller and a client for each, made, changed and ended as configured.
+
+The rule: what can fail is prepared before anything changes, so that a configuration is taken up as a whole or
+not at all. What stays keeps its state; a tenant at another URL is another tenant.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.config import ApiSettings, Configuration, PollSettings, Tenant
+from exporter.config.values import read_key
+from exporter.cortex import AdvancedKey, CortexClient, Secret, StandardKey
+from exporter.exposition import Exposition
+from exporter.journal import Journal
+from exporter.key_file import KeyFile
+from exporter.poller import Pacing, TenantPoller, max_workers
+from exporter.store import ActionState, Labels, Phase, Record, Source
+from exporter.telemetry import Telemetry
+
+_MOST_IDS_TOLD = 10
+
+
+class Memory(Protocol):
+    """What outlives the process; neither call may block."""
+
+    def record(self, source: Source, record: Record) -> None:
+        """Keep what should outlive a restart of an action."""
+        ...
+
+    def forget(self, source: Source, action_ids: Iterable[str]) -> None:
+        """Keep these actions no more."""
+        ...
+
+
+class Entry(Protocol):
+    """An action to track."""
+
+    @property
+    def id(self) -> str:
+        """The action's ID."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """The action's own labels."""
+        ...
+
+
+Tracked = Callable[[str | None], Sequence[Entry]]
+"""Which actions of a tenant are tracked, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """How a tenant's API is reached: the client, and its key if that follows a file."""
+
+    client: CortexClient
+    key_file: KeyFile | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration that can be taken up, with the access that is new in it, by the tenant's name."""
+
+    configuration: Configuration
+    accesses: Mapping[str | None, _Access]
+
+
+@dataclass(slots=True)
+class _Member:
+    tenant: Tenant
+    access: _Access
+    poller: TenantPoller
+
+
+class Fleet:
+    """All tenants of the process. It is changed by one thread at a time, and read by any.
+
+    ``memory`` keeps what should outlive a restart, None: nothing does; ``remembered`` is what an earlier
+    process left there. ``on_crash`` is called when a thread dies of a defect. With ``once`` no action is
+    polled twice.
+    """
+
+    def __init__(
+        self,
+        *,
+        exposition: Exposition,
+        telemetry: Telemetry,
+        log: FilteringBoundLogger,
+        on_crash: Callable[[], None],
+        memory: Memory | None = None,
+        remembered: Mapping[Source, Mapping[str, Record]] | None = None,
+        once: bool = False,
+    ) -> None:
+        self._exposition = exposition
+        self._telemetry = telemetry
+        self._log = log
+        self._on_crash = on_crash
+        self._memory = memory
+        self._remembered = {source: dict(records) for source, records in (remembered or {}).items()}
+        self._once = once
+        self._members: dict[str | None, _Member] = {}
+        self._poll: PollSettings | None = None
+        self._running = False
+        self._was_ready = False
+
+    def prepare(self, configuration: Configuration) -> Prepared:
+        """Make what a configuration needs and may not get; raise ConfigurationError, with nothing changed."""
+        accesses = {}
+        for tenant in configuration.tenants:
+            member = self._members.get(tenant.name)
+            if member is None or member.tenant.api != tenant.api:
+                accesses[tenant.name] = self._access(tenant.name, tenant.api)
+        return Prepared(configuration, accesses)
+
+    def apply(self, prepared: Prepared, tracked: Tracked) -> None:
+        """Take up a configuration, and tell in the log what it changes."""
+        configuration = prepared.configuration
+        wanted = {tenant.name: tenant for tenant in configuration.tenants}
+        settings = _changed_settings(self._poll, configuration.poll, "poll")
+        removed = []
+        for name, member in list(self._members.items()):
+            if name not in wanted or _source(member.tenant) != _source(wanted[name]):
+                removed.append(name)
+                self._end(member)
+        self._telemetry.name_tenants(named=configuration.named)
+        self._poll = configuration.poll
+        added = []
+        for name, tenant in wanted.items():
+            known = self._members.get(name)
+            if known is None:
+                added.append(name)
+                self._begin(tenant, prepared.accesses[name])
+            else:
+                settings += _changed_settings(known.tenant.api, tenant.api, _joined(name, "api"))
+                self._change(known, tenant, prepared.accesses.get(name))
+        if self._running:
+            self._log.info(
+                "configuration reloaded",
+                tenants_added=_told(added),
+                tenants_removed=_told(removed),
+                settings_changed=_told(settings),
+            )
+        self.track(tracked)
+        for name in added:
+            if self._running:
+                self._members[name].poller.start()
+
+    def track(self, tracked: Tracked) -> None:
+        """Track these actions of each tenant and no others, and tell in the log what is new."""
+        for name, member in self._members.items():
+            remembered = self._remembered.get(_source(member.tenant), {})
+            changes = member.poller.track({entry.id: entry.labels for entry in tracked(name)}, remembered)
+            for action_id in changes.added:
+                remembered.pop(action_id, None)
+            if self._running and (changes.added or changes.removed):
+                self._log.info(
+                    "tracked actions changed",
+                    tenant=name,
+                    added=len(changes.added),
+                    removed=len(changes.removed),
+                    added_ids=_told(changes.added),
+                    removed_ids=_told(changes.removed),
+                )
+
+    def forget_the_rest(self) -> None:
+        """Give up what is remembered of actions that nobody tracks."""
+        for source, records in self._remembered.items():
+            if self._memory is not None:
+                self._memory.forget(source, list(records))
+        self._remembered = {}
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._running = True
+        for member in self._members.values():
+            member.poller.start()
+
+    def stop(self) -> None:
+        """Send no more requests, and end those under way."""
+        for member in self._members.values():
+            member.poller.stop()
+        for member in self._members.values():
+            member.access.client.close()
+
+    def look_at_keys(self) -> None:
+        """Take up keys that have changed in their files, also of tenants that are asked nothing at the moment."""
+        for member in self._members.values():
+            if member.access.key_file is not None:
+                member.access.key_file.look()
+
+    def records(self) -> Iterator[tuple[Source, Record]]:
+        """Yield what of every action should outlive a restart."""
+        for member in list(self._members.values()):
+            source = _source(member.tenant)
+            for record in member.poller.records():
+                yield source, record
+
+    @property
+    def polled(self) -> bool:
+        """Whether every action has been polled, well or not."""
+        return all(member.poller.polled for member in list(self._members.values()))
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last poll of an action failed."""
+        return any(member.poller.snapshot().phases[Phase.FAILING] for member in list(self._members.values()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether every tenant has had something to show: what comes by a reload does not take it back."""
+        self._was_ready = self._was_ready or all(
+            member.poller.has_state for member in list(self._members.values())
+        )
+        return self._was_ready
+
+    def _begin(self, tenant: Tenant, access: _Access) -> None:
+        log = self._log if tenant.name is None else self._log.bind(tenant=tenant.name)
+        poller = TenantPoller(
+            tenant.name,
+            client=access.client,
+            pacing=self._pacing(tenant.api),
+            audience=_Audience(self._exposition, self._memory, tenant),
+            telemetry=self._telemetry.add_tenant(tenant.name),
+            journal=Journal(log),
+            on_crash=self._on_crash,
+        )
+        self._telemetry.watch_tenant(tenant.name, poller.snapshot)
+        self._members[tenant.name] = _Member(tenant, access, poller)
+
+    def _change(self, member: _Member, tenant: Tenant, access: _Access | None) -> None:
+        before = member.access
+        member.tenant = tenant
+        member.access = access or before
+        member.poller.configure(member.access.client, self._pacing(tenant.api))
+        if access is not None:
+            before.client.close()
+
+    def _end(self, member: _Member) -> None:
+        member.poller.stop()
+        member.poller.track({}, {})
+        member.access.client.close()
+        self._telemetry.remove_tenant(member.tenant.name)
+        del self._members[member.tenant.name]
+
+    def _pacing(self, api: ApiSettings) -> Pacing:
+        poll = self._poll or PollSettings()
+        return Pacing(
+            requests_per_second=api.requests_per_second,
+            timeout=api.timeout_seconds,
+            interval=math.inf if self._once else poll.interval_seconds,
+            settled_interval=math.inf if self._once else poll.settled_interval_seconds,
+            stale_after=poll.stale_after_seconds,
+            retire_after=poll.retire_after_seconds,
+            longest_probe_wait=0.0 if self._once else poll.interval_seconds,
+        )
+
+    def _access(self, name: str | None, api: ApiSettings) -> _Access:
+        key: Secret = api.key
+        key_file = None
+        if api.key_file is not None:
+            log = self._log if name is None else self._log.bind(tenant=name)
+            key_file = key = KeyFile(
+                api.key_file, api.key, read=read_key, changed=lambda: self._expedite(name), log=log
+            )
+        client = CortexClient(
+            api.url,
+            {"advanced": AdvancedKey, "standard": StandardKey}[api.key_type](api.key_id, key),
+            key,
+            connections=max_workers(api.requests_per_second, api.timeout_seconds),
+            proxy_url=api.proxy_url,
+            ca_file=None if api.ca_file is None else str(api.ca_file),
+            ca_digest=api.ca_digest,
+            renew_key=(lambda: False) if key_file is None else key_file.read_again,
+        )
+        return _Access(client, key_file)
+
+    def _expedite(self, name: str | None) -> None:
+        member = self._members.get(name)
+        if member is not None:
+            member.poller.expedite()
+
+
+class _Audience:
+    """Hands what a poller says to the exposition and to the memory, in the tenant's name."""
+
+    def __init__(self, exposition: Exposition, memory: Memory | None, tenant: Tenant) -> None:
+        self._exposition = exposition
+        self._memory = memory
+        self._name = tenant.name
+        self._source = _source(tenant)
+
+    def publish(self, state: ActionState) -> None:
+        self._exposition.publish(self._name, state)
+
+    def remember(self, record: Record) -> None:
+        if self._memory is not None:
+            self._memory.record(self._source, record)
+
+    def withdraw(self, action_ids: Collection[str]) -> None:
+        self._exposition.withdraw(self._name, action_ids)
+        if self._memory is not None:
+            self._memory.forget(self._source, action_ids)
+
+
+def _source(tenant: Tenant) -> Source:
+    return tenant.name or "", tenant.api.url
+
+
+def _changed_settings(before: object, after: ApiSettings | PollSettings, section: str) -> list[str]:
+    """Name the keys of a section that differ, without their values: some are secret."""
+    if before is None:
+        return []
+    fields = [name for name in type(after).model_fields if getattr(before, name) != getattr(after, name)]
+    return [f"{section}.{name.removesuffix('_seconds').replace('ca_digest', 'ca_file')}" for name in fields]
+
+
+def _joined(name: str | None, key: str) -> str:
+    return key if name is None else f"{name}.{key}"
+
+
+def _told(names: Sequence[str | None]) -> str | None:
+    """Write names for the log, the first few of many; None, which is left out, for none."""
+    shown = [name or "(unnamed)" for name in names[:_MOST_IDS_TOLD]]
+    if len(names) > _MOST_IDS_TOLD:
+        shown.append(f"… and {len(names) - _MOST_IDS_TOLD} more")
+    return " ".join(shown) or None

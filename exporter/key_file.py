@@ -1,0 +1,88 @@
+"""An API key in a file, where it may be rotated while the exporter runs.
+
+The rule: a key is used as the file has it at that moment; while the file cannot be read, as it was last.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.files import Fingerprint, fingerprint
+
+
+class Secret(Protocol):
+    """A text that shows itself only when asked, like pydantic's SecretStr."""
+
+    def get_secret_value(self) -> str:
+        """Return the text."""
+        ...
+
+
+class KeyFile:
+    """A key that follows its file; safe to use from several threads.
+
+    ``key`` is what the file held when it was read first. ``read`` reads it, or raises ValueError with words
+    that do not name it. ``changed`` is called when another key has been taken up, from whichever thread.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: Secret,
+        *,
+        read: Callable[[Path], Secret],
+        changed: Callable[[], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._path = path
+        self._key = key
+        self._read = read
+        self._changed = changed
+        self._log = log
+        self._lock = threading.Lock()
+        self._seen: Fingerprint | None = ()  # Like no file: what was read may have changed since.
+        self._problem: str | None = None
+
+    def get_secret_value(self) -> str:
+        """Return the key, read anew if the file has changed."""
+        self.look()
+        return self._key.get_secret_value()
+
+    def look(self) -> None:
+        """Take up another key, if the file has changed."""
+        found = fingerprint(self._path)
+        if found != self._seen:
+            self._take_up(found)
+
+    def read_again(self) -> bool:
+        """Read the file whether it seems to have changed or not; tell whether it holds another key."""
+        return self._take_up(fingerprint(self._path))
+
+    def _take_up(self, found: Fingerprint | None) -> bool:
+        with self._lock:
+            self._seen = found
+            before = self._key.get_secret_value()
+            try:
+                if found is None and os.path.exists(self._path):  # noqa: PTH110 - Path's raises
+                    return False  # A pipe, which gave its key at the start and has no other.
+                self._key = self._read(self._path)
+            except ValueError as error:
+                self._complain(str(error))
+                return False
+            self._problem = None
+            renewed = self._key.get_secret_value() != before
+        if renewed:
+            self._log.info("key read anew", file=str(self._path))
+            self._changed()
+        return renewed
+
+    def _complain(self, problem: str) -> None:
+        """Tell of a problem once, and not for each request."""
+        if problem != self._problem:
+            self._problem = problem
+            where = str(self._path)
+            self._log.warning("key file cannot be read, its last key is used", file=where, problem=problem)

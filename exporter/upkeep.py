@@ -1,0 +1,145 @@
+"""What changes from outside while the exporter runs: reloads that are asked for, and files that are watched.
+
+The rule: one thread does it all, one thing after the other, and survives whatever it meets there.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import Enum
+from queue import Empty, SimpleQueue
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.files import Settling
+from exporter.logs import origin
+
+_TICK_SECONDS = 1.0
+_STOP_SECONDS = 0.5
+
+
+class _Order(Enum):
+    RELOAD = "reload"
+    STOP = "stop"
+
+
+class FileWatch:
+    """Tells when a configuration file should be loaded again: pure, with the clock's time handed in.
+
+    Each ``interval`` seconds, 0 for never, it is looked at; a change is taken up when it has come to rest. A
+    configuration that could not be used is tried again at each look: what it lacked may be there by then.
+    """
+
+    def __init__(self, seen: object, *, interval: float, now: float) -> None:
+        self._interval = interval or float("inf")
+        self._settling = Settling(seen)
+        self._look_at = now + self._interval
+        self._refused = False
+
+    def loaded(self, seen: object, *, refused: bool) -> None:
+        """Note that the file was loaded as it looked then, and whether that was of use."""
+        self._settling = Settling(seen)
+        self._refused = refused
+
+    def look(self, looks: Callable[[], object], now: float) -> bool:
+        """Look, if it is time to, and tell whether the file should be loaded."""
+        due = now >= self._look_at
+        if not due and not self._settling.moving:
+            return False
+        if due:
+            self._look_at = now + self._interval
+        return self._settling.look(looks()) or (due and self._refused and not self._settling.moving)
+
+
+class Upkeep:
+    """A thread that reloads the configuration and looks at files until it is stopped.
+
+    ``reload`` loads and takes up the configuration, and returns what is wrong with it if it cannot be used.
+    ``look`` looks at all other files, about once a second. ``looks`` says how the configuration file looks
+    from outside; it is looked at each ``interval`` seconds, 0 for never.
+    """
+
+    def __init__(
+        self,
+        *,
+        reload: Callable[[], list[str]],
+        look: Callable[[], None],
+        looks: Callable[[], object],
+        interval: float,
+        log: FilteringBoundLogger,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._reload = reload
+        self._look = look
+        self._looks = looks
+        self._log = log
+        # Not a fleet of exporters all at the same moment, after they were started by one hand.
+        now = time.monotonic() - jitter() * interval
+        self._watch = FileWatch(looks(), interval=interval, now=now)
+        self._tick_seconds = min(interval or _TICK_SECONDS, _TICK_SECONDS)
+        self._orders: SimpleQueue[_Order | Future[list[str]]] = SimpleQueue()
+        self._told: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look after things."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Do nothing more; a reload under way gets a moment to end."""
+        self._orders.put(_Order.STOP)
+        self._thread.join(_STOP_SECONDS)
+
+    def reload_soon(self) -> None:
+        """Have the configuration reloaded. May be called by the handler of a signal."""
+        self._orders.put(_Order.RELOAD)
+
+    def reload(self) -> "Future[list[str]]":
+        """Have the configuration reloaded; the future has what is wrong with it, nothing if it is in use now."""
+        answer: Future[list[str]] = Future()
+        self._orders.put(answer)
+        return answer
+
+    def _run(self) -> None:
+        while True:
+            try:
+                orders = [self._orders.get(timeout=self._tick_seconds)]
+            except Empty:
+                self._tick()
+                continue
+            while not self._orders.empty():  # One reload will do for all that wait for one.
+                orders.append(self._orders.get())
+            problems = ["the exporter is stopping"] if _Order.STOP in orders else self._load(asked=True)
+            for order in orders:
+                # Whoever waited may have left, and cancelled it.
+                if isinstance(order, Future) and order.set_running_or_notify_cancel():
+                    order.set_result(problems)
+            if _Order.STOP in orders:
+                return
+
+    def _tick(self) -> None:
+        try:
+            self._look()
+            changed = self._watch.look(self._looks, time.monotonic())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may be well
+            self._log.error("defect in looking at files", **origin(error))
+        else:
+            if changed:
+                self._load(asked=False)
+
+    def _load(self, *, asked: bool) -> list[str]:
+        """Reload, and tell what is wrong: again only if somebody asked for it, or it is something else."""
+        try:
+            seen = self._looks()
+            problems = self._reload()
+            self._watch.loaded(seen, refused=bool(problems))
+        except Exception as error:  # noqa: BLE001 - what runs goes on
+            self._log.error("defect in a reload", **origin(error))
+            problems = ["a defect of this exporter, see its log"]
+        if asked or problems != self._told:
+            for problem in problems:
+                self._log.error("configuration not reloaded", problem=problem)
+        self._told = problems
+        return problems
