@@ -21,7 +21,7 @@ from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
 from exporter.errors import ConfigurationError
 from exporter.exposition import Exposition
-from exporter.files import Fingerprint, fingerprint
+from exporter.files import Fingerprint, fingerprint, gives_once
 from exporter.fleet import Fleet
 from exporter.state_file import StateFile, StateFileInUseError
 from exporter.telemetry import Telemetry
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = logs.configure(level="error" if given.config_check else given.log_level, json=given.log_format == "json")
     with contextlib.ExitStack() as stack:
         try:
+            seen = fingerprint(given.config_file)
             configuration = _demo(stack) if given.demo else config.load(given.config_file)
             files = ActionFiles(read=config.read_actions, log=log)
             _select(files, configuration)
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if given.demo:
             _print(_invitation(sockets[0], given.web_telemetry_path))
-        return exporter.serve(sockets, given)
+        return exporter.serve(sockets, given, seen)
 
 
 class _Exporter:
@@ -108,9 +109,12 @@ class _Exporter:
             self._fleet.forget_the_rest()
         self._warn()
 
-    def serve(self, sockets: list[socket.socket], given: argparse.Namespace) -> int:
-        """Poll and serve until a signal comes; return the exit code."""
-        upkeep = None if given.demo else self._upkeep(given.config_auto_reload_interval)
+    def serve(self, sockets: list[socket.socket], given: argparse.Namespace, seen: Fingerprint | None) -> int:
+        """Poll and serve until a signal comes; return the exit code.
+
+        ``seen`` is how the configuration file looked when it was loaded.
+        """
+        upkeep = None if given.demo else self._upkeep(given.config_auto_reload_interval, seen)
         app = create_app(
             expose=self._expose,
             ready=lambda: self._fleet.ready,
@@ -182,11 +186,12 @@ class _Exporter:
         actions = self._exposition.expose(openmetrics=openmetrics, names=names)
         return actions + self._telemetry.expose(openmetrics=openmetrics, names=names)
 
-    def _upkeep(self, interval_seconds: float) -> Upkeep:
+    def _upkeep(self, interval_seconds: float, seen: Fingerprint | None) -> Upkeep:
         return Upkeep(
             reload=self._reload,
             look=self._look,
-            looks=lambda: _looks(self._configuration),
+            looks=lambda: fingerprint(self._configuration.path),
+            seen=seen,
             interval=interval_seconds,
             log=self._log,
         )
@@ -200,8 +205,11 @@ class _Exporter:
     def _reload(self) -> list[str]:
         """Load the configuration anew, and take it up or return what is wrong with it."""
         usable = False
+        path = self._configuration.path
         try:
-            configuration = config.load(self._configuration.path)
+            if gives_once(path):
+                return [f"{path}: is not a regular file, and cannot be read a second time"]
+            configuration = config.load(path)
             prepared = self._fleet.prepare(configuration)
             usable = True
         except ConfigurationError as error:
@@ -254,12 +262,6 @@ def _require_whole(files: ActionFiles) -> None:
 def _counts(files: ActionFiles, configuration: Configuration) -> list[int]:
     """Count the tracked actions of each tenant."""
     return [len(files.tracked(tenant.name)) for tenant in configuration.tenants]
-
-
-def _looks(configuration: Configuration) -> list[Fingerprint | None]:
-    """Say how the configuration file looks from outside, and the authorities' files that it names."""
-    authorities = [tenant.api.ca_file for tenant in configuration.tenants if tenant.api.ca_file is not None]
-    return [fingerprint(path) for path in (configuration.path, *authorities)]
 
 
 def _print(text: str | bytes) -> bool:

@@ -99,8 +99,8 @@ class CortexClient:
     ``url`` is the tenant's API address without the path, ``connections`` how many are kept for reuse.
     ``proxy_url`` and ``ca_file`` replace what the environment says (``HTTPS_PROXY``, ``NO_PROXY``,
     ``REQUESTS_CA_BUNDLE``); ``.netrc`` has no say. ``ca_digest`` tells a CA file's content from an earlier one.
-    ``renew_key`` looks for another key after a refusal. Raises ConfigurationError where the environment names
-    no usable authorities.
+    ``read_key_again`` looks for another key, after a refusal. Raises ConfigurationError where the environment
+    names no usable authorities.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class CortexClient:
         proxy_url: Secret | None = None,
         ca_file: str | None = None,
         ca_digest: str | None = None,
-        renew_key: Callable[[], bool] = lambda: False,
+        read_key_again: Callable[[], None] = lambda: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url + PATH
         self._key = key
-        self._renew_key = renew_key
+        self._read_key_again = read_key_again
         self._wall_clock = wall_clock
         self._session = _Session()
         environment = self._session.merge_environment_settings(self._url, {}, stream=True, verify=None, cert=None)
@@ -154,7 +154,7 @@ class CortexClient:
 
         Raises PollError.
         """
-        keys = {self._key.get_secret_value()}
+        key = self._key.get_secret_value()
         wait = None
         try:
             http_status, body, retry_after = self._exchange(action_id, deadline)
@@ -163,17 +163,15 @@ class CortexClient:
                 raise UnexpectedReplyError(Reason.BAD_RESPONSE, f"the body is longer than {_MAX_BODY_BYTES} bytes")
             return read_reply(http_status, body)
         except PollError as error:
+            if error.reason is Reason.UNAUTHORIZED:
+                self._read_key_again()
+            current = self._key.get_secret_value()
             # A gateway's error page may quote the request, and with a standard key that is the key: the one of
             # before, or one that has taken its place in the meantime.
-            keys.add(self._key.get_secret_value())
-            detail = error.detail
-            for key in keys:
-                detail = detail.replace(key, "[key]")
-            raise type(error)(error.reason, describe(detail), retry_after_seconds=wait) from error.__cause__
-
-    def renew_key(self) -> bool:
-        """Look for another key than the one that was refused; tell whether there is one."""
-        return self._renew_key()
+            detail = error.detail.replace(key, "[key]").replace(current, "[key]")
+            raise type(error)(
+                error.reason, describe(detail), retry_after_seconds=wait, key_replaced=current != key
+            ) from error.__cause__
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -39,14 +39,23 @@ class ConfigurationError(ExporterError):
 class PollError(ExporterError):
     """A poll gave no status; ``reason`` is its metric label, ``detail`` a sentence for the log.
 
-    ``retry_after_seconds`` is how long the server asks to be left alone, None where it does not.
+    ``retry_after_seconds`` is how long the server asks to be left alone, None where it does not;
+    ``key_replaced`` whether there is another key now than the one that was used.
     """
 
-    def __init__(self, reason: Reason, detail: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        retry_after_seconds: float | None = None,
+        key_replaced: bool = False,
+    ) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
+        self.key_replaced = key_replaced
 
 
 class AuthenticationError(PollError):

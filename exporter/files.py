@@ -19,10 +19,7 @@ def shown(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
-    """Return what differs after a change; None where there is no regular file that could be looked at.
-
-    A pipe is none: reading it a second time would wait for ever.
-    """
+    """Return what differs after a change; None where there is no regular file that could be looked at."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -30,6 +27,15 @@ def fingerprint(path: Path) -> Fingerprint | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def gives_once(path: Path) -> bool:
+    """Tell whether what is there may be read only once, and waits for a writer, as a pipe does."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 class Settling:

@@ -119,6 +119,7 @@ class Fleet:
 
     def apply(self, prepared: Prepared, tracked: Tracked) -> None:
         """Take up a configuration, and tell in the log what it changes."""
+        self._was_ready = self._running and self.ready
         configuration = prepared.configuration
         wanted = {tenant.name: tenant for tenant in configuration.tenants}
         settings = _changed_settings(self._poll, configuration.poll, "poll")
@@ -213,9 +214,8 @@ class Fleet:
     @property
     def ready(self) -> bool:
         """Whether every tenant has had something to show: what comes by a reload does not take it back."""
-        self._was_ready = self._was_ready or all(
-            member.poller.has_state for member in list(self._members.values())
-        )
+        members = list(self._members.values())
+        self._was_ready = self._was_ready or all(member.poller.has_state for member in members)
         return self._was_ready
 
     def _begin(self, tenant: Tenant, access: _Access) -> None:
@@ -275,7 +275,7 @@ class Fleet:
             proxy_url=api.proxy_url,
             ca_file=None if api.ca_file is None else str(api.ca_file),
             ca_digest=api.ca_digest,
-            renew_key=(lambda: False) if key_file is None else key_file.read_again,
+            read_key_again=(lambda: None) if key_file is None else key_file.read_again,
         )
         return _Access(client, key_file)
 
@@ -316,7 +316,8 @@ def _changed_settings(before: object, after: ApiSettings | PollSettings, section
     if before is None:
         return []
     fields = [name for name in type(after).model_fields if getattr(before, name) != getattr(after, name)]
-    return [f"{section}.{name.removesuffix('_seconds').replace('ca_digest', 'ca_file')}" for name in fields]
+    keys = [name.removesuffix("_seconds").replace("ca_digest", "ca_file") for name in fields]
+    return [f"{section}.{key}" for key in dict.fromkeys(keys)]
 
 
 def _joined(name: str | None, key: str) -> str:

@@ -3,7 +3,6 @@
 The rule: a key is used as the file has it at that moment; while the file cannot be read, as it was last.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from exporter.files import Fingerprint, fingerprint
+from exporter.files import Fingerprint, fingerprint, gives_once
 
 
 class Secret(Protocol):
@@ -58,27 +57,28 @@ class KeyFile:
         if found != self._seen:
             self._take_up(found)
 
-    def read_again(self) -> bool:
-        """Read the file whether it seems to have changed or not; tell whether it holds another key."""
-        return self._take_up(fingerprint(self._path))
+    def read_again(self) -> None:
+        """Read the file whether it seems to have changed or not."""
+        self._take_up(fingerprint(self._path))
 
-    def _take_up(self, found: Fingerprint | None) -> bool:
+    def _take_up(self, found: Fingerprint | None) -> None:
         with self._lock:
             self._seen = found
+            if gives_once(self._path):
+                return
             before = self._key.get_secret_value()
             try:
-                if found is None and os.path.exists(self._path):  # noqa: PTH110 - Path's raises
-                    return False  # A pipe, which gave its key at the start and has no other.
                 self._key = self._read(self._path)
             except ValueError as error:
                 self._complain(str(error))
-                return False
-            self._problem = None
+                return
+            if self._problem is not None:
+                self._problem = None
+                self._log.info("key file can be read again", file=str(self._path))
             renewed = self._key.get_secret_value() != before
         if renewed:
             self._log.info("key read anew", file=str(self._path))
             self._changed()
-        return renewed
 
     def _complain(self, problem: str) -> None:
         """Tell of a problem once, and not for each request."""

@@ -60,10 +60,6 @@ class Client(Protocol):
         """Ask for an action's status, or raise a PollError."""
         ...
 
-    def renew_key(self) -> bool:
-        """Look for another key than the one that was refused; tell whether there is one."""
-        ...
-
 
 class Audience(Protocol):
     """Who hears of a tenant's actions. All is called while the poller's lock is held, and must not block."""
@@ -107,7 +103,6 @@ class _Flight:
         self.started = started
         self.deadline = deadline
         self.wanted = True  # Until its action is tracked no more.
-        self.key_renewed = False
 
 
 class TenantPoller:
@@ -359,8 +354,6 @@ class TenantPoller:
         try:
             return flight.client.fetch(flight.action_id, flight.deadline)
         except PollError as error:
-            if error.reason is Reason.UNAUTHORIZED:
-                flight.key_renewed = flight.client.renew_key()
             return error
         except Exception as error:  # noqa: BLE001 - a defect must cost this poll only, and be seen
             with self._changed:
@@ -407,6 +400,7 @@ class TenantPoller:
         """Plan the next poll of an action whose poll failed: later and later only if it is itself to blame."""
         tenant_is_to_blame = isinstance(error, AuthenticationError | ThrottledError) or not self._patience.well
         if tenant_is_to_blame:
-            self._schedule.deferred(flight.action_id, now, at_once=flight.key_renewed)
+            at_once = error.reason is Reason.UNAUTHORIZED and error.key_replaced
+            self._schedule.deferred(flight.action_id, now, at_once=at_once)
         else:
             self._schedule.failed(flight.action_id, now)

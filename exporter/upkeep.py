@@ -58,7 +58,8 @@ class Upkeep:
 
     ``reload`` loads and takes up the configuration, and returns what is wrong with it if it cannot be used.
     ``look`` looks at all other files, about once a second. ``looks`` says how the configuration file looks
-    from outside; it is looked at each ``interval`` seconds, 0 for never.
+    from outside, ``seen`` how it did when it was loaded at the start; it is looked at each ``interval``
+    seconds, 0 for never.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Upkeep:
         reload: Callable[[], list[str]],
         look: Callable[[], None],
         looks: Callable[[], object],
+        seen: object,
         interval: float,
         log: FilteringBoundLogger,
         jitter: Callable[[], float] = random.random,
@@ -77,7 +79,7 @@ class Upkeep:
         self._log = log
         # Not a fleet of exporters all at the same moment, after they were started by one hand.
         now = time.monotonic() - jitter() * interval
-        self._watch = FileWatch(looks(), interval=interval, now=now)
+        self._watch = FileWatch(seen, interval=interval, now=now)
         self._tick_seconds = min(interval or _TICK_SECONDS, _TICK_SECONDS)
         self._orders: SimpleQueue[_Order | Future[list[str]]] = SimpleQueue()
         self._told: list[str] = []

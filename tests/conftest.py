@@ -41,11 +41,12 @@ def exporter_process(tmp_path: Path) -> Iterator[StartExporter]:
             configuration: Mapping[str, Any] | str | None = None,
             *arguments: str,
             environment: Mapping[str, str] | None = None,
+            prefix: Sequence[str] = (),
         ) -> ExporterProcess:
             folder = tmp_path / f"exporter-{next(numbers)}"
             folder.mkdir()
             complete = exporter_arguments(configuration, arguments, folder)
-            process = ExporterProcess(complete, folder, environment=environment)
+            process = ExporterProcess(complete, folder, environment=environment, prefix=prefix)
             stack.callback(process.clean_up)
             return process
 

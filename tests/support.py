@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -78,6 +79,46 @@ def api_section(url: str, **more: object) -> dict[str, object]:
     return {"url": url, "key_id": KEY_ID, "key": KEY, **more}
 
 
+class Mounted:
+    """A folder as kubelet mounts a ConfigMap or a Secret: files are links, and an update swaps one link.
+
+    After kubelet's ``AtomicWriter``: a file that is no more loses its own link last.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._updates = count()
+        self._content: Path | None = None
+        folder.mkdir()
+        self.update(files)
+
+    def update(self, files: Mapping[str, str]) -> None:
+        """Have the folder hold these files, by their names, and no others."""
+        content = self.folder / f"..content_{next(self._updates)}"
+        content.mkdir()
+        for name, text in files.items():
+            (content / name).write_text(text)
+        swapped = self.folder / "..data_tmp"
+        swapped.symlink_to(content.name)
+        swapped.replace(self.folder / "..data")
+        for name in files:
+            if not (self.folder / name).is_symlink():
+                (self.folder / name).symlink_to(f"..data/{name}")
+        for path in self.folder.iterdir():
+            if not path.name.startswith("..") and path.name not in files:
+                path.unlink()
+        if self._content is not None:
+            shutil.rmtree(self._content)
+        self._content = content
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file beside another one, and rename it over that: at no time is there half of it."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text)
+    beside.replace(path)
+
+
 class BackgroundProcess:
     """A program that runs beside a test, with its output in files, so that no full pipe can hold it up."""
 
@@ -85,6 +126,7 @@ class BackgroundProcess:
         self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self._output_path = folder / "stdout"
         self._log_path = folder / "stderr"
         with self._output_path.open("wb") as output, self._log_path.open("wb") as log:
@@ -143,9 +185,19 @@ class HttpProcess(BackgroundProcess):
 
     def get(self, path: str, *, parameters: Mapping[str, str] | None = None, **headers: str) -> requests.Response:
         """Get a path, with headers by name: ``accept_encoding="gzip"``. No proxy, no redirects followed."""
+        return self._request("GET", path, parameters, headers)
+
+    def post(self, path: str, **headers: str) -> requests.Response:
+        """Post nothing to a path, as :meth:`get` does otherwise."""
+        return self._request("POST", path, None, headers)
+
+    def _request(
+        self, method: str, path: str, parameters: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> requests.Response:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(
+            return session.request(
+                method,
                 self.url + path,
                 params=parameters,
                 headers={name.replace("_", "-"): value for name, value in headers.items()},
@@ -157,19 +209,36 @@ class HttpProcess(BackgroundProcess):
 class ExporterProcess(HttpProcess):
     """``python -m exporter`` with these arguments; it is up and answers at ``url`` when this returns.
 
-    The address is read from the line ``msg=started`` in its log, which needs the log's level info.
+    The address is read from the line ``msg=started`` in its log, which needs the log's level info. A ``prefix``
+    is a command that ends by executing the one that follows.
     """
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        super().__init__([sys.executable, "-m", "exporter", *arguments], folder, environment=environment)
+        command = [*prefix, sys.executable, "-m", "exporter", *arguments]
+        super().__init__(command, folder, environment=environment)
         try:
             address = self.wait_for_log(r'\baddresses(?:=|": )"?([^\s"]+)')[1]
         except BaseException:
             self.clean_up()
             raise
         self.url = f"http://{address}"
+
+    def configure(self, configuration: Mapping[str, Any] | str) -> None:
+        """Put another configuration, a mapping or text, in the place of its ``config.yaml``."""
+        replace_file(self.folder / "config.yaml", configuration_text(configuration))
+
+    def reload(self, configuration: Mapping[str, Any] | str) -> tuple[int, str]:
+        """Put another configuration in place, and return what ``POST /-/reload`` answers: status and text."""
+        self.configure(configuration)
+        answer = self.post("/-/reload")
+        return answer.status_code, answer.text
 
 
 class StartExporter(Protocol):
@@ -180,11 +249,12 @@ class StartExporter(Protocol):
         configuration: Mapping[str, Any] | str | None = None,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> ExporterProcess:
         """Start the exporter with a configuration, as a mapping or as text, and with further arguments.
 
         It listens on a free port unless the arguments have a ``--web.listen-address``. With ``--demo`` there
-        is no configuration.
+        is no configuration. A ``prefix`` is a command that executes what follows, such as ``unshare``.
         """
         ...
 
@@ -197,6 +267,11 @@ class StartSimulator(Protocol):
         ...
 
 
+def configuration_text(configuration: Mapping[str, Any] | str) -> str:
+    """Return a configuration as text, which it may be already."""
+    return configuration if isinstance(configuration, str) else yaml.safe_dump(dict(configuration))
+
+
 def exporter_arguments(
     configuration: Mapping[str, Any] | str | None, arguments: Sequence[str], folder: Path
 ) -> list[str]:
@@ -206,7 +281,6 @@ def exporter_arguments(
         complete.append("--web.listen-address=127.0.0.1:0")
     if configuration is not None:
         path = folder / "config.yaml"
-        text = configuration if isinstance(configuration, str) else yaml.safe_dump(dict(configuration))
-        path.write_text(text)
+        path.write_text(configuration_text(configuration))
         complete.append(f"--config.file={path}")
     return complete

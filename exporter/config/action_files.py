@@ -3,7 +3,6 @@
 The rule: a file is taken as a whole or not at all, and entries are those of ``actions``.
 """
 
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from exporter.config.problems import Problem, RefusedError, describe
 from exporter.config.settings import Action
 from exporter.config.yaml_loading import parse_yaml, read_text
 from exporter.errors import ConfigurationError
-from exporter.files import shown
+from exporter.files import gives_once, shown
 
 
 def read_actions(path: Path) -> tuple[Action, ...]:
@@ -34,7 +33,8 @@ def read_actions(path: Path) -> tuple[Action, ...]:
 
 
 def _read_list(path: Path) -> tuple[list[Any], list[Problem]]:
-    _check_regular(path)
+    if gives_once(path):
+        raise RefusedError("is not a regular file")
     parse = parse_json if path.suffix.lower() == ".json" else parse_yaml
     raw, problems = parse(read_text(path))
     if raw is None:
@@ -42,13 +42,3 @@ def _read_list(path: Path) -> tuple[list[Any], list[Problem]]:
     if not isinstance(raw, list):
         raise RefusedError("must be a list of IDs, or of mappings with the keys id and labels")
     return raw, problems
-
-
-def _check_regular(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return  # Reading it says why.
-    # To open a pipe is to wait for its writer.
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise RefusedError("is not a regular file")

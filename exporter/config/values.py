@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from exporter import durations
 from exporter.config.problems import RefusedError, shorten
 from exporter.config.yaml_loading import Misread, read_bounded
+from exporter.files import gives_once
 
 _LONGEST_NAME = 128
 _LARGEST_KEY_BYTES = 4096
@@ -171,7 +172,14 @@ def key_from_environment(value: Any) -> Key:
 def key_from_file(value: Any, folder: Path) -> Key:
     """Return the key that a file holds."""
     path = folder / _text(value)
-    return _prefixed(_shown(path), lambda: Key(read_key(path), path))
+    read = _read_key_once if gives_once(path) else read_key
+    return _prefixed(_shown(path), lambda: Key(read(path), path))
+
+
+@functools.cache
+def _read_key_once(path: Path) -> SecretStr:
+    """Return the key that a pipe gave: there is no second one in it for a configuration that is loaded anew."""
+    return read_key(path)
 
 
 def read_key(path: Path) -> SecretStr:

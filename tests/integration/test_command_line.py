@@ -68,11 +68,18 @@ def test_version_is_printed(tmp_path: Path) -> None:
         (["--log.level=loud"], "argument --log.level: invalid choice: 'loud'"),
         (["--demo", "--config.file=x"], "argument --demo: not allowed with argument --config.file"),
         (["--once", "--config.check"], "argument --config.check: not allowed with argument --once"),
+        (
+            ["--config.auto-reload-interval=soon"],
+            "argument --config.auto-reload-interval: must be a duration such as 90s, 1h30m or 7d",
+        ),
+        (["--config.auto-reload-interval=-1s"], "argument --config.auto-reload-interval: must"),
+        (["--web.enable-lifecycle=yes"], "argument --web.enable-lifecycle: ignored explicit argument 'yes'"),
         (["--web.listen-address=10642"], "'10642' is not an address: write [HOST]:PORT"),
         (["--web.listen-address=::1:10642"], "'::1:10642' is not an address: write [HOST]:PORT"),
         (["--web.listen-address=:99999"], "':99999' has no port from 0 to 65535"),
         (["--web.telemetry-path=metrics"], "'metrics' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=/-/ready"], "'/-/ready' is not a path of its own, such as /metrics"),
+        (["--web.telemetry-path=/-/reload"], "'/-/reload' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=//elsewhere/metrics"], "'//elsewhere/metrics' is not a path of its own"),
     ],
 )
@@ -130,6 +137,73 @@ def test_check_prints_a_line_per_tenant(tmp_path: Path) -> None:
         "3h24m5s, longer than stale_after (1h): raise requests_per_second or stale_after\n"
     )
     assert run("--config.check", cwd=tmp_path) == (0, output, warning)
+
+
+def test_check_counts_the_actions_of_action_files(tmp_path: Path) -> None:
+    """Those that are listed twice once, with a warning for each; patterns start at the configuration's folder."""
+    folder = tmp_path / "etc"
+    (folder / "actions.d").mkdir(parents=True)
+    (folder / "actions.d/a.yaml").write_text("- 1\n- {id: 2, labels: {team: red}}\n- 3\n")
+    (folder / "actions.d/b.json").write_text('[3, {"id": "4"}, 1, 3]')
+    patterns = ["actions.d/*.json", "actions.d/*", "none/*.yaml"]
+    write(folder, {"api": api_section("https://api-acme.example"), "actions": [1], "action_files": patterns})
+    output = (
+        "etc/config.yaml: 4 actions, at most 0.0667 requests per second expected, budget 5 requests per second\n"
+    )
+    warnings = (
+        "warning: etc/actions.d/b.json: [2]: 1 is tracked already, from the configuration\n"
+        "warning: etc/actions.d/b.json: [3]: 3 is tracked already, from etc/actions.d/b.json\n"
+        "warning: etc/actions.d/a.yaml: [0]: 1 is tracked already, from the configuration\n"
+        "warning: etc/actions.d/a.yaml: [2]: 3 is tracked already, from etc/actions.d/b.json\n"
+    )
+    assert run("--config.check", "--config.file=etc/config.yaml", cwd=tmp_path) == (0, output, warnings)
+
+
+@pytest.mark.parametrize("flag", ["--config.check", "--once"])
+def test_broken_action_files_exit_with_2(tmp_path: Path, flag: str) -> None:
+    """Whoever only checks, or polls once, hears of every problem of every file, with its place."""
+    (tmp_path / "a.yaml").write_text("- 1\n- {labels: {job: x}}\n- {id: 2, label: {}}\n")
+    (tmp_path / "b.json").write_text("[1,\n2")
+    (tmp_path / "c.yaml").write_text("[5]")
+    patterns = ["*.json", "a.yaml", "c.yaml", "missing.yaml"]
+    write(tmp_path, {"api": api_section("https://api-acme.example"), "action_files": patterns})
+    code, output, log = run(flag, "--log.level=error", cwd=tmp_path)
+    assert (code, output) == (2, "")
+    assert log == (
+        "b.json: line 2, column 2: is not JSON: expecting ',' delimiter\n"
+        "a.yaml: [1].labels.job: is a reserved label name, as are action_id, status, general_status, tenant, "
+        "reason, job, instance and names that begin with __\n"
+        "a.yaml: [1].id: is missing\n"
+        "a.yaml: [2].label: unknown key; did you mean labels? known are: id, labels\n"
+        "missing.yaml: cannot be read: no such file or directory\n"
+    )
+
+
+def test_check_counts_twenty_thousand_actions(tmp_path: Path) -> None:
+    """A large action file is an ordinary one; that the budget cannot suffice for it is warned about."""
+    (tmp_path / "large.json").write_text(json.dumps([{"id": n, "labels": {"wave": n % 7}} for n in range(20_000)]))
+    write(tmp_path, {"api": api_section("https://api-acme.example"), "action_files": ["*.json"]})
+    code, output, log = run("--config.check", cwd=tmp_path)
+    assert (code, output) == (
+        0,
+        "config.yaml: 20000 actions, at most 333.333 requests per second expected, budget 5 requests per second\n",
+    )
+    assert log == (
+        "warning: config.yaml: actions: polling 20000 actions once, at 5 requests per second, takes 1h8m2s, "
+        "longer than stale_after (1h): raise requests_per_second or stale_after\n"
+    )
+
+
+def test_once_polls_the_actions_of_action_files(tmp_path: Path, simulator: StartSimulator) -> None:
+    """Each once, with its labels."""
+    tenant = make_tenant({"1": RUNNING, "2": DONE})
+    (tmp_path / "a.yaml").write_text("[{id: 2, labels: {team: red}}]")
+    configuration = {"api": api_section(simulator({"": tenant})), "actions": [1], "action_files": ["*a.yaml"]}
+    write(tmp_path, configuration)
+    code, output, _ = run("--once", cwd=tmp_path)
+    assert code == 0
+    assert 'cortex_xdr_script_execution_labels{action_id="2",team="red"} 1\n' in output
+    assert sorted(request.action_id or "" for request in tenant.requests) == ["1", "2"]
 
 
 def test_once_prints_the_metrics_of_one_poll_each(tmp_path: Path, simulator: StartSimulator) -> None:

@@ -4,24 +4,28 @@ import contextlib
 import datetime as dt
 import gzip
 import json
+import math
 import socket
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from support import KEY, TIMEOUT_SECONDS, make_tenant, wait_until
 from support_namespaces import needs_namespaces, run_apart
 
 from exporter import transport
-from exporter.cortex import AdvancedKey, CortexClient, StandardKey
+from exporter.cortex import AdvancedKey, CortexClient, StandardKey, retry_after_seconds
 from exporter.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -75,6 +79,7 @@ def client_for(
         connections=4,
         ca_file=None if ca_file is None else str(ca_file),
         proxy_url=None if proxy_url is None else SecretStr(proxy_url),
+        wall_clock=wall_clock,
     )
     try:
         yield client
@@ -233,6 +238,159 @@ def test_client_translates_each_failure(
         assert outcome(client) == expected
         tenant.clear()
         assert outcome(client) == STATUS
+
+
+NOON = 1_700_049_600.0
+"""Wed, 15 Nov 2023 12:00:00 GMT."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault(status=429, headers={"Retry-After": "7"}), (Reason.THROTTLED, 7.0)),
+        (Fault(status=429, headers={"retry-after": " 007 "}), (Reason.THROTTLED, 7.0)),
+        (Fault(status=429), (Reason.THROTTLED, None)),
+        (Fault(status=429, headers={"Retry-After": "soon"}), (Reason.THROTTLED, None)),
+        (
+            Fault(status=429, headers={"Retry-After": "Wed, 15 Nov 2023 12:01:30 GMT"}),
+            (Reason.THROTTLED, 90.0),
+        ),
+        (Fault(status=500, body=b"rate limit", headers={"Retry-After": "8"}), (Reason.THROTTLED, 8.0)),
+        (Fault(status=503, headers={"Retry-After": "120"}), (Reason.SERVER_ERROR, 120.0)),
+        (Fault(status=503, body=b"", headers={"Retry-After": "0"}), (Reason.SERVER_ERROR, 0.0)),
+        (Fault(status=401, headers={"Retry-After": "9"}), (Reason.UNAUTHORIZED, 9.0)),
+        (Fault(status=301, headers={"Retry-After": "9"}), (Reason.REDIRECT, 9.0)),
+        (Fault(body=b"no JSON", headers={"Retry-After": "9"}), (Reason.BAD_RESPONSE, 9.0)),
+        (Fault(body=b"0" * 2_000_000, headers={"Retry-After": "9"}), (Reason.BAD_RESPONSE, 9.0)),
+        (Fault(hang=True, headers={"Retry-After": "9"}), (Reason.TIMEOUT, None)),
+        (Fault(drop=Drop.SHORT_BODY, headers={"Retry-After": "9"}), (Reason.CONNECTION, None)),
+    ],
+)
+def test_client_tells_how_long_the_server_asks_to_be_left_alone(
+    fault: Fault, expected: object, tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """Whatever answer it comes with, in seconds or as a date; where there is no whole answer, there is no wish."""
+    tenant.key_type = "standard"  # It is not signed, so that any clock will do.
+    tenant.inject(fault)
+    with (
+        client_for(server.url, standard=True, wall_clock=lambda: NOON) as client,
+        pytest.raises(PollError) as caught,
+    ):
+        client.fetch(ACTION, Deadline(0.5 if fault.hang else 10))
+    assert (caught.value.reason, caught.value.retry_after_seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        ("\t120 ", 120.0),
+        ("0" * 8 + "7", 7.0),
+        ("1" * 4_000, 111_111_111.0),
+        ("Wed, 15 Nov 2023 12:00:30 GMT", 30.0),
+        ("Wednesday, 15-Nov-23 12:00:30 GMT", 30.0),
+        ("Wed Nov 15 12:00:30 2023", 30.0),
+        ("Wed, 15 Nov 2023 12:00:30", 30.0),
+        ("Wed, 15 Nov 2023 13:00:30 +0100", 30.0),
+        ("Wed, 15 Nov 2023 07:00:30 -0500", 30.0),
+        ("Thu, 16 Nov 2023 12:00:00 GMT", 86_400.0),
+        ("Wed, 15 Nov 2023 11:59:59 GMT", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("", None),
+        (" ", None),
+        ("-1", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("+5", None),
+        ("1 2", None),
+        ("٣", None),
+        ("²", None),
+        ("inf", None),
+        ("nan", None),
+        ("soon", None),
+        ("Wed, 99 Foo 2023", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(header: str, seconds: float | None) -> None:
+    """Every form of RFC 9110 is understood, a date in the past is now, and anything else is no wish."""
+    assert retry_after_seconds(header, NOON) == seconds
+
+
+DATES = st.builds(
+    "{}, {} {} {} {}:{}:{} {}".format,
+    st.sampled_from(["Wed", "Wednesday", ""]),
+    *(st.integers(-1, 10**20) | st.integers(0, 60) for _ in range(1)),
+    st.sampled_from(["Nov", "Foo", "11", ""]),
+    *(st.integers(-1, 10**20) | st.integers(0, 3_000) for _ in range(4)),
+    st.sampled_from(["GMT", "+0100", "-9999", "+99999999999999999999", "", "-", "+"]),
+)
+
+
+@settings(deadline=None, max_examples=500)  # A busy machine is no failure.
+@given(st.text() | st.text("0123456789") | st.text(" ,:;+-()<>.0129GMTWedNov", max_size=40) | DATES)
+def test_any_retry_after_is_a_number_of_seconds_or_none(header: str) -> None:
+    """No text is an error, and no wait is negative, infinite or no number."""
+    seconds = retry_after_seconds(header, NOON)
+    assert seconds is None or 0 <= seconds < math.inf
+
+
+class Rotated:
+    """A key that a test changes."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.replacement = text
+        self.readings = 0
+
+    def get_secret_value(self) -> str:
+        """Return the key of this moment."""
+        return self.text
+
+    def read_again(self) -> None:
+        """Take the replacement up, as from a file."""
+        self.readings += 1
+        self.text = self.replacement
+
+
+@pytest.mark.parametrize("replacement", ["wrong", KEY])
+def test_client_reads_a_refused_key_again(server: SimulatorServer, replacement: str) -> None:
+    """A refusal has the key read again, and says whether it is another one now."""
+    key = Rotated("wrong")
+    key.replacement = replacement
+    client = CortexClient(server.url, AdvancedKey("7", key), key, connections=1, read_key_again=key.read_again)
+    with contextlib.closing(client):
+        with pytest.raises(AuthenticationError) as refused:
+            client.fetch(ACTION, Deadline(10))
+        assert (key.readings, refused.value.key_replaced) == (1, replacement == KEY)
+
+
+def test_client_tells_of_a_key_that_changed_under_way(tenant: SimulatedTenant, server: SimulatorServer) -> None:
+    """Whoever has taken the new key up, the refusal of the old one says that there is another."""
+    key = Rotated("wrong")
+    tenant.inject(Fault(delay_seconds=0.5))
+    client = CortexClient(server.url, AdvancedKey("7", key), key, connections=1)
+    with contextlib.closing(client), ThreadPoolExecutor(1) as pool:
+        poll = pool.submit(client.fetch, ACTION, Deadline(10))
+        wait_until(lambda: tenant.requests, "the request is under way")
+        key.text = KEY
+        error = poll.exception(TIMEOUT_SECONDS)
+    assert isinstance(error, AuthenticationError)
+    assert error.key_replaced
+
+
+def test_client_signs_each_request_with_the_key_of_that_moment(
+    tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """A key that has changed since is used without a new client, and is masked no less than the first."""
+    key = Rotated("key-of-before")
+    client = CortexClient(server.url, AdvancedKey("7", key), key, connections=1)
+    with contextlib.closing(client):
+        assert outcome(client)[1] is Reason.UNAUTHORIZED
+        tenant.key = key.text = "key-of-after"
+        assert outcome(client) == STATUS
+        tenant.inject(Fault(status=400, body=b"you sent key-of-after"))
+        assert outcome(client)[2] == "HTTP 400: you sent [key]"
 
 
 def test_client_tells_an_action_that_does_not_exist(server: SimulatorServer) -> None:

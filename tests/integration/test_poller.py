@@ -180,9 +180,6 @@ def test_requests_leave_no_closer_than_the_rate_allows(server: SimulatorServer) 
             self.left_at.append(deadline.at - timeout)
             return Status("PENDING", (1,) * 9)
 
-        def renew_key(self) -> bool:
-            return False
-
     bench = Bench(server.url, list("012345"), rate=10, interval=0.01, timeout=timeout)
     bench.poller._client = Recording()
     with bench:
@@ -228,9 +225,6 @@ def test_defect_in_a_client_costs_one_poll(server: SimulatorServer) -> None:
             if self.calls == 1:
                 raise ZeroDivisionError("a text that could quote a key")
             return Status("PENDING", (int(action_id),) * 9)
-
-        def renew_key(self) -> bool:
-            return False
 
     bench = Bench(server.url, ["1"], interval=0.1)
     bench.poller._client = Defective()

@@ -21,6 +21,7 @@ from support import (
     wait_until,
     wait_until_equal,
 )
+from support_metrics import scrape
 from support_namespaces import needs_namespaces, run_apart
 
 from exporter.simulator.lives import Counts, Fixed
@@ -87,6 +88,9 @@ def test_every_metric_of_the_contract_is_there(exporter: ExporterProcess) -> Non
         "cortex_xdr_exporter_build_info": "gauge",
         "cortex_xdr_exporter_config_last_reload_successful": "gauge",
         "cortex_xdr_exporter_config_last_reload_success_timestamp_seconds": "gauge",
+        "cortex_xdr_exporter_action_file_last_read_successful": "gauge",
+        "cortex_xdr_exporter_action_file_duplicates": "gauge",
+        "cortex_xdr_exporter_state_write_failures": "counter",
     }
     assert {"process_cpu_seconds", "process_open_fds", "python_info"} <= set(kinds)
     action = (("action_id", ACTION),)
@@ -134,7 +138,12 @@ def test_named_tenants_have_their_label_on_every_metric(
     )
     wait_until(lambda: process.get("/-/ready").status_code == 200, "ready")
     found = samples(process.get("/metrics").text)
-    whole = {"build_info", "config_last_reload_successful", "config_last_reload_success_timestamp_seconds"}
+    whole = {
+        "build_info",
+        "config_last_reload_successful",
+        "config_last_reload_success_timestamp_seconds",
+        "state_write_failures_total",
+    }
     without = {name.removeprefix("cortex_xdr_exporter_") for name, labels in found if "tenant" not in dict(labels)}
     assert without == whole
     pending = {
@@ -218,6 +227,34 @@ def test_other_methods_are_not_allowed(exporter: ExporterProcess, method: str) -
         assert re.match(
             r"http/1.1 405 .*\r\nallow: get, head" if method != "BREW" else "http/1.1 400", head, re.DOTALL
         )
+
+
+def test_reload_is_served_if_so_told(exporter_process: StartExporter) -> None:
+    """With --web.enable-lifecycle it takes a POST and nothing else; all other paths are read only as before."""
+    configuration = {"api": api_section("https://api-acme.example")}
+    process = exporter_process(configuration, "--web.enable-lifecycle", "--web.telemetry-path=/-/reload/metrics")
+    answer = process.post("/-/reload")
+    assert (answer.status_code, answer.text) == (200, "The configuration was reloaded.\n")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    answer = process.get("/-/reload")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert process.get("/-/reload/").status_code == 404
+    assert process.get("/-/reload/metrics").headers["Content-Type"] == TEXT
+    for path in ("/-/reload/", "/-/reload/metrics", "/metrics", "/-/healthy", "/"):
+        answer = process.post(path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    process.configure("api: [")
+    answer = process.post("/-/reload")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (500, "text/plain; charset=utf-8")
+
+
+def test_reload_is_not_served_otherwise(exporter: ExporterProcess) -> None:
+    """By default nobody changes anything by a request: a broken file is not even looked at."""
+    exporter.configure("api: [")
+    answer = exporter.post("/-/reload")
+    assert (answer.status_code, answer.text, answer.headers["Allow"]) == (405, "Method not allowed\n", "GET, HEAD")
+    assert exporter.get("/-/reload").status_code == 404
+    assert scrape(exporter).value("exporter_config_last_reload_successful") == 1.0
 
 
 def test_landing_page_links_to_the_metrics(exporter: ExporterProcess) -> None:

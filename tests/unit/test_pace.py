@@ -155,16 +155,14 @@ class Simulation:
         """Hand in the answer that a request got when it arrived."""
         outcome = self._answers.pop(deadline)
         self.outcomes.append((self.clock.now, action_id, outcome))
+        if isinstance(outcome, AuthenticationError) and self.key_is_new:
+            # As a key file does, and the client: it is read after a refusal.
+            self.key_is_new = False
+            self.poller.expedite()
+            raise AuthenticationError(outcome.reason, outcome.detail, key_replaced=True)
         if isinstance(outcome, PollError):
             raise outcome
         return outcome
-
-    def renew_key(self) -> bool:
-        """Find another key if there is one, and tell, as a key file does."""
-        renewed, self.key_is_new = self.key_is_new, False
-        if renewed:
-            self.poller.expedite()
-        return renewed
 
     def publish(self, state: ActionState) -> None:
         """Keep an action's last state."""

@@ -140,7 +140,13 @@ class Bench:
     def upkeep(self, *, interval: float = 0.01) -> Upkeep:
         """Make an upkeep of it."""
         return Upkeep(
-            reload=self._reload, look=self._look, looks=self._looks, interval=interval, log=self._log, jitter=float
+            reload=self._reload,
+            look=self._look,
+            looks=self._looks,
+            seen=self.file,
+            interval=interval,
+            log=self._log,
+            jitter=float,
         )
 
     @contextmanager
