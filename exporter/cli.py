@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -22,7 +22,7 @@ from exporter.config import Action, ApiSettings, Configuration, PollSettings, Te
 from exporter.errors import ConfigurationError
 from exporter.exposition import Exposition
 from exporter.files import Fingerprint, fingerprint, gives_once
-from exporter.fleet import Fleet
+from exporter.fleet import Fleet, Prepared
 from exporter.state_file import StateFile, StateFileInUseError
 from exporter.telemetry import Telemetry
 from exporter.tracking import ActionFiles
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = flags.parse(arguments)
     # What is wrong with action files is what a check prints, and needs no lines in a log.
     log = logs.configure(level="error" if given.config_check else given.log_level, json=given.log_format == "json")
+    _expect_signals(given)
     with contextlib.ExitStack() as stack:
         try:
             seen = fingerprint(given.config_file)
@@ -84,6 +85,7 @@ class _Exporter:
         self._telemetry.watch_action_files(lambda: files.files)
         self._stopping = False  # No event: its lock is not for handlers of signals.
         self._crashed = False
+        self._warned: list[str] = []
         self._stop_serving: Callable[[], None] = lambda: None
         self._state: StateFile | None = None
         remembered = {}
@@ -105,9 +107,7 @@ class _Exporter:
             once=once,
         )
         self._fleet.apply(self._fleet.prepare(configuration), files.tracked)
-        if not files.problems:  # A broken file may list what is remembered, once it is good again.
-            self._fleet.forget_the_rest()
-        self._warn()
+        self._conclude()
 
     def serve(self, sockets: list[socket.socket], given: argparse.Namespace, seen: Fingerprint | None) -> int:
         """Poll and serve until a signal comes; return the exit code.
@@ -121,7 +121,7 @@ class _Exporter:
             telemetry_path=given.web_telemetry_path,
             reload=upkeep.reload if upkeep is not None and given.web_enable_lifecycle else None,
         )
-        server = Server(app)
+        server = Server(app, stopping=lambda: None if upkeep is None else upkeep.stop())
         self._stop_serving = server.stop
         with self._polling(upkeep):
             self._log.info(
@@ -150,23 +150,22 @@ class _Exporter:
     @contextlib.contextmanager
     def _polling(self, upkeep: Upkeep | None) -> Iterator[None]:
         """Poll and keep up within the context, and have signals end what waits in it."""
-        handlers: dict[int, Callable[[], None]] = {signal.SIGTERM: self._stop_for, signal.SIGINT: self._stop_for}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop_for())
         if upkeep is not None:
-            handlers[signal.SIGHUP] = upkeep.reload_soon
-        with _signals(handlers):
-            try:
-                if self._state is not None:
-                    self._state.start()
-                self._fleet.start()
-                if upkeep is not None:
-                    upkeep.start()
-                yield
-            finally:
-                if upkeep is not None:
-                    upkeep.stop()
-                self._fleet.stop()
-                if self._state is not None:
-                    self._state.close()
+            signal.signal(signal.SIGHUP, lambda *_: upkeep.reload_soon())
+        with contextlib.ExitStack() as stack:
+            if self._state is not None:
+                self._state.start()
+                stack.callback(self._state.close)
+            stack.callback(self._fleet.stop)
+            self._fleet.start()
+            if upkeep is not None:
+                upkeep.start()
+                stack.callback(upkeep.join)
+                stack.callback(upkeep.stop)
+                stack.callback(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+            yield
 
     def _stop_for(self) -> None:
         """Stop because of a signal; a second one ends the process as if there were no handler."""
@@ -200,48 +199,55 @@ class _Exporter:
         self._fleet.look_at_keys()
         if self._files.look():
             self._fleet.track(self._files.tracked)
-            self._warn()
+            self._conclude()
 
     def _reload(self) -> list[str]:
         """Load the configuration anew, and take it up or return what is wrong with it."""
-        usable = False
         path = self._configuration.path
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._telemetry.configuration_refused)
             if gives_once(path):
                 return [f"{path}: is not a regular file, and cannot be read a second time"]
-            configuration = config.load(path)
-            prepared = self._fleet.prepare(configuration)
-            usable = True
-        except ConfigurationError as error:
-            return error.problems
-        finally:
-            if not usable:
-                self._telemetry.configuration_refused()
+            try:
+                prepared = self._fleet.prepare(config.load(path))
+            except ConfigurationError as error:
+                return error.problems
+            # Half of a configuration is none: whoever has started the process may start it anew.
+            stack.callback(self._crash)
+            self._take_up(prepared)
+            stack.pop_all()
+        return []
+
+    def _take_up(self, prepared: Prepared) -> None:
+        configuration = prepared.configuration
         if configuration.state_path != self._configuration.state_path:
             self._log.warning("state.path has changed, which takes effect at the next start")
         _select(self._files, configuration)
         self._configuration = configuration
         self._fleet.apply(prepared, self._files.tracked)
         self._telemetry.configuration_loaded(time.time())
-        self._warn()
-        return []
+        self._conclude()
 
-    def _warn(self) -> None:
-        for warning in config.warnings(self._configuration, _counts(self._files, self._configuration)):
-            self._log.warning(warning)
+    def _conclude(self) -> None:
+        """Draw the conclusions from other actions being tracked."""
+        if self._files.whole:  # Otherwise what is remembered may be tracked again, once a file is good.
+            self._fleet.forget_the_rest()
+        warnings = config.warnings(self._configuration, self._fleet.unfinished)
+        if warnings != self._warned:
+            self._warned = warnings
+            for warning in warnings:
+                self._log.warning(warning)
 
 
-@contextlib.contextmanager
-def _signals(handlers: Mapping[int, Callable[[], None]]) -> Iterator[None]:
-    """Have signals handled within the context."""
-    before = {number: signal.getsignal(number) for number in handlers}
-    for number, handle in handlers.items():
-        signal.signal(number, lambda *_, handle=handle: handle())
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _expect_signals(given: argparse.Namespace) -> None:
+    """Take signals that come before there is something to stop or to reload."""
+    if given.once or given.config_check:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler prints a traceback.
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if not given.demo:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # What changes from now on will be noticed.
 
 
 def _select(files: ActionFiles, configuration: Configuration) -> None:

@@ -15,7 +15,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import certifi
 import requests
@@ -24,20 +23,13 @@ from requests.auth import AuthBase
 
 from exporter import __version__
 from exporter.errors import ConfigurationError, PollError, Reason, TransientError, UnexpectedReplyError
+from exporter.key_file import Secret
 from exporter.status import Status, describe, read_reply
 from exporter.transport import Adapter, Deadline, read_body, tls_context, within
 
 PATH = "/public_api/v1/scripts/get_script_execution_status"
 _MAX_BODY_BYTES = 1024 * 1024
 _LONGEST_RETRY_AFTER_DIGITS = 9  # Thirty years: nobody waits for that long anyway.
-
-
-class Secret(Protocol):
-    """A text that shows itself only when asked, like pydantic's SecretStr."""
-
-    def get_secret_value(self) -> str:
-        """Return the text."""
-        ...
 
 
 class StandardKey(AuthBase):

@@ -13,15 +13,17 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.config import ApiSettings, Configuration, PollSettings, Tenant
 from exporter.config.values import read_key
-from exporter.cortex import AdvancedKey, CortexClient, Secret, StandardKey
+from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.exposition import Exposition
 from exporter.journal import Journal
-from exporter.key_file import KeyFile
-from exporter.poller import Pacing, TenantPoller, max_workers
-from exporter.store import ActionState, Labels, Phase, Record, Source
+from exporter.key_file import KeyFile, Secret
+from exporter.poller import Changes, Pacing, TenantPoller, max_workers
+from exporter.store import ActionState, Phase, Record, Source
 from exporter.telemetry import Telemetry
+from exporter.tracking import Entry
 
 _MOST_IDS_TOLD = 10
+_FINISHED = (Phase.SETTLED, Phase.RETIRED)
 
 
 class Memory(Protocol):
@@ -33,20 +35,6 @@ class Memory(Protocol):
 
     def forget(self, source: Source, action_ids: Iterable[str]) -> None:
         """Keep these actions no more."""
-        ...
-
-
-class Entry(Protocol):
-    """An action to track."""
-
-    @property
-    def id(self) -> str:
-        """The action's ID."""
-        ...
-
-    @property
-    def labels(self) -> Labels:
-        """The action's own labels."""
         ...
 
 
@@ -103,8 +91,9 @@ class Fleet:
         self._memory = memory
         self._remembered = {source: dict(records) for source, records in (remembered or {}).items()}
         self._once = once
-        self._members: dict[str | None, _Member] = {}
-        self._poll: PollSettings | None = None
+        # Replaced and never changed, for those who only read.
+        self._members: Mapping[str | None, _Member] = {}
+        self._poll = PollSettings()
         self._running = False
         self._was_ready = False
 
@@ -119,61 +108,46 @@ class Fleet:
 
     def apply(self, prepared: Prepared, tracked: Tracked) -> None:
         """Take up a configuration, and tell in the log what it changes."""
+        configuration, accesses = prepared.configuration, prepared.accesses
         self._was_ready = self._running and self.ready
-        configuration = prepared.configuration
         wanted = {tenant.name: tenant for tenant in configuration.tenants}
-        settings = _changed_settings(self._poll, configuration.poll, "poll")
-        removed = []
-        for name, member in list(self._members.items()):
-            if name not in wanted or _source(member.tenant) != _source(wanted[name]):
-                removed.append(name)
-                self._end(member)
-        self._telemetry.name_tenants(named=configuration.named)
-        self._poll = configuration.poll
-        added = []
-        for name, tenant in wanted.items():
-            known = self._members.get(name)
-            if known is None:
-                added.append(name)
-                self._begin(tenant, prepared.accesses[name])
-            else:
-                settings += _changed_settings(known.tenant.api, tenant.api, _joined(name, "api"))
-                self._change(known, tenant, prepared.accesses.get(name))
+        stays = {
+            name: member
+            for name, member in self._members.items()
+            if name in wanted and _source(member.tenant) == _source(wanted[name])
+        }
+        ended = {name: member for name, member in self._members.items() if name not in stays}
+        added = [name for name in wanted if name not in stays]
         if self._running:
             self._log.info(
                 "configuration reloaded",
                 tenants_added=_told(added),
-                tenants_removed=_told(removed),
-                settings_changed=_told(settings),
+                tenants_removed=_told(list(ended)),
+                settings_changed=_told(self._changed_settings(configuration, stays)),
             )
-        self.track(tracked)
-        for name in added:
+        self._poll = configuration.poll
+        for member in ended.values():
+            self._end(member)
+        self._telemetry.name_tenants(named=configuration.named)
+        for name, member in stays.items():
+            self._change(member, wanted[name], accesses.get(name))
+        begun = {name: self._begin(wanted[name], accesses[name]) for name in added}
+        members = stays | begun
+        self._track(members, tracked)
+        self._members = {name: members[name] for name in wanted}
+        for name, member in begun.items():
+            self._telemetry.watch_tenant(name, member.poller.snapshot)
             if self._running:
-                self._members[name].poller.start()
+                member.poller.start()
 
     def track(self, tracked: Tracked) -> None:
         """Track these actions of each tenant and no others, and tell in the log what is new."""
-        for name, member in self._members.items():
-            remembered = self._remembered.get(_source(member.tenant), {})
-            changes = member.poller.track({entry.id: entry.labels for entry in tracked(name)}, remembered)
-            for action_id in changes.added:
-                remembered.pop(action_id, None)
-            if self._running and (changes.added or changes.removed):
-                self._log.info(
-                    "tracked actions changed",
-                    tenant=name,
-                    added=len(changes.added),
-                    removed=len(changes.removed),
-                    added_ids=_told(changes.added),
-                    removed_ids=_told(changes.removed),
-                )
+        self._track(self._members, tracked)
 
     def forget_the_rest(self) -> None:
         """Give up what is remembered of actions that nobody tracks."""
-        for source, records in self._remembered.items():
-            if self._memory is not None:
-                self._memory.forget(source, list(records))
-        self._remembered = {}
+        for source in list(self._remembered):
+            self._forget(source)
 
     def start(self) -> None:
         """Begin to poll."""
@@ -183,6 +157,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Send no more requests, and end those under way."""
+        self._running = False
         for member in self._members.values():
             member.poller.stop()
         for member in self._members.values():
@@ -196,59 +171,107 @@ class Fleet:
 
     def records(self) -> Iterator[tuple[Source, Record]]:
         """Yield what of every action should outlive a restart."""
-        for member in list(self._members.values()):
+        for member in self._members.values():
             source = _source(member.tenant)
             for record in member.poller.records():
                 yield source, record
 
     @property
+    def unfinished(self) -> list[int]:
+        """How many actions of each tenant may still change, in the order of the configuration."""
+        return [
+            sum(count for phase, count in member.poller.snapshot().phases.items() if phase not in _FINISHED)
+            for member in self._members.values()
+        ]
+
+    @property
     def polled(self) -> bool:
         """Whether every action has been polled, well or not."""
-        return all(member.poller.polled for member in list(self._members.values()))
+        return all(member.poller.polled for member in self._members.values())
 
     @property
     def failing(self) -> bool:
         """Whether the last poll of an action failed."""
-        return any(member.poller.snapshot().phases[Phase.FAILING] for member in list(self._members.values()))
+        return any(member.poller.snapshot().phases[Phase.FAILING] for member in self._members.values())
 
     @property
     def ready(self) -> bool:
         """Whether every tenant has had something to show: what comes by a reload does not take it back."""
-        members = list(self._members.values())
-        self._was_ready = self._was_ready or all(member.poller.has_state for member in members)
-        return self._was_ready
+        return self._was_ready or all(member.poller.has_state for member in self._members.values())
 
-    def _begin(self, tenant: Tenant, access: _Access) -> None:
-        log = self._log if tenant.name is None else self._log.bind(tenant=tenant.name)
+    def _track(self, members: Mapping[str | None, _Member], tracked: Tracked) -> None:
+        for name, member in members.items():
+            remembered = self._remembered.get(_source(member.tenant), {})
+            changes = member.poller.track({entry.id: entry.labels for entry in tracked(name)}, remembered)
+            for action_id in changes.added:
+                remembered.pop(action_id, None)
+            self._tell(name, changes)
+
+    def _tell(self, name: str | None, changes: Changes) -> None:
+        if self._running and any((changes.added, changes.removed, changes.relabelled)):
+            self._log_of(name).info(
+                "tracked actions changed",
+                added=len(changes.added),
+                removed=len(changes.removed),
+                relabelled=len(changes.relabelled),
+                added_ids=_told(changes.added),
+                removed_ids=_told(changes.removed),
+                relabelled_ids=_told(changes.relabelled),
+            )
+
+    def _changed_settings(self, configuration: Configuration, stays: Mapping[str | None, _Member]) -> list[str]:
+        """Name the keys whose values differ, and not the values: some are secret."""
+        changed = _differing(self._poll, configuration.poll, "poll.")
+        for tenant in configuration.tenants:
+            if tenant.name in stays:
+                before = stays[tenant.name].tenant
+                of_tenant = "" if tenant.name is None else f"{tenant.name}."
+                changed += _differing(before.api, tenant.api, f"{of_tenant}api.")
+                if before.action_files != tenant.action_files:
+                    changed.append(f"{of_tenant}action_files")
+        return changed
+
+    def _begin(self, tenant: Tenant, access: _Access) -> _Member:
         poller = TenantPoller(
             tenant.name,
             client=access.client,
             pacing=self._pacing(tenant.api),
             audience=_Audience(self._exposition, self._memory, tenant),
             telemetry=self._telemetry.add_tenant(tenant.name),
-            journal=Journal(log),
+            journal=Journal(self._log_of(tenant.name)),
             on_crash=self._on_crash,
         )
-        self._telemetry.watch_tenant(tenant.name, poller.snapshot)
-        self._members[tenant.name] = _Member(tenant, access, poller)
+        return _Member(tenant, access, poller)
 
     def _change(self, member: _Member, tenant: Tenant, access: _Access | None) -> None:
         before = member.access
+        same_access = access is None or _access_settings(member.tenant.api) == _access_settings(tenant.api)
         member.tenant = tenant
         member.access = access or before
         member.poller.configure(member.access.client, self._pacing(tenant.api))
+        if not same_access:
+            member.poller.expedite()
         if access is not None:
             before.client.close()
 
     def _end(self, member: _Member) -> None:
+        name = member.tenant.name
         member.poller.stop()
-        member.poller.track({}, {})
+        self._tell(name, member.poller.track({}, {}))
+        self._forget(_source(member.tenant))
         member.access.client.close()
-        self._telemetry.remove_tenant(member.tenant.name)
-        del self._members[member.tenant.name]
+        self._telemetry.remove_tenant(name)
+
+    def _forget(self, source: Source) -> None:
+        records = self._remembered.pop(source, {})
+        if self._memory is not None:
+            self._memory.forget(source, list(records))
+
+    def _log_of(self, name: str | None) -> FilteringBoundLogger:
+        return self._log if name is None else self._log.bind(tenant=name)
 
     def _pacing(self, api: ApiSettings) -> Pacing:
-        poll = self._poll or PollSettings()
+        poll = self._poll
         return Pacing(
             requests_per_second=api.requests_per_second,
             timeout=api.timeout_seconds,
@@ -263,9 +286,12 @@ class Fleet:
         key: Secret = api.key
         key_file = None
         if api.key_file is not None:
-            log = self._log if name is None else self._log.bind(tenant=name)
             key_file = key = KeyFile(
-                api.key_file, api.key, read=read_key, changed=lambda: self._expedite(name), log=log
+                api.key_file,
+                api.key,
+                read=read_key,
+                changed=lambda: self._expedite(name),
+                log=self._log_of(name),
             )
         client = CortexClient(
             api.url,
@@ -311,17 +337,16 @@ def _source(tenant: Tenant) -> Source:
     return tenant.name or "", tenant.api.url
 
 
-def _changed_settings(before: object, after: ApiSettings | PollSettings, section: str) -> list[str]:
-    """Name the keys of a section that differ, without their values: some are secret."""
-    if before is None:
-        return []
+def _access_settings(api: ApiSettings) -> ApiSettings:
+    """Return what decides how a tenant's API is reached, the pace left out."""
+    return api.model_copy(update={"requests_per_second": 0, "timeout_seconds": 0})
+
+
+def _differing(before: ApiSettings | PollSettings, after: ApiSettings | PollSettings, prefix: str) -> list[str]:
+    """Name the keys of a section that differ."""
     fields = [name for name in type(after).model_fields if getattr(before, name) != getattr(after, name)]
     keys = [name.removesuffix("_seconds").replace("ca_digest", "ca_file") for name in fields]
-    return [f"{section}.{key}" for key in dict.fromkeys(keys)]
-
-
-def _joined(name: str | None, key: str) -> str:
-    return key if name is None else f"{name}.{key}"
+    return [f"{prefix}{key}" for key in dict.fromkeys(keys)]
 
 
 def _told(names: Sequence[str | None]) -> str | None:

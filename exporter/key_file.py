@@ -10,7 +10,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from exporter.files import Fingerprint, fingerprint, gives_once
+from exporter.files import Fingerprint, fingerprint, gives_once, shown
 
 
 class Secret(Protocol):
@@ -74,15 +74,15 @@ class KeyFile:
                 return
             if self._problem is not None:
                 self._problem = None
-                self._log.info("key file can be read again", file=str(self._path))
+                self._log.info("key file can be read again", file=shown(self._path))
             renewed = self._key.get_secret_value() != before
         if renewed:
-            self._log.info("key read anew", file=str(self._path))
+            self._log.info("key read anew", file=shown(self._path))
             self._changed()
 
     def _complain(self, problem: str) -> None:
         """Tell of a problem once, and not for each request."""
         if problem != self._problem:
             self._problem = problem
-            where = str(self._path)
+            where = shown(self._path)
             self._log.warning("key file cannot be read, its last key is used", file=where, problem=problem)

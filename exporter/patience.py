@@ -23,13 +23,18 @@ class Patience:
     """
 
     def __init__(self, *, longest: float, jitter: Callable[[], float] = random.random) -> None:
-        self.longest = longest
+        self._longest = longest
         self._jitter = jitter
         self._silences = 0
         self._probes = 0
         self._decided_at = float("-inf")
         self._ready_at = float("-inf")
         self.well = True
+
+    def configure(self, *, longest: float, now: float) -> None:
+        """Take over another longest wait, also for the one that goes on."""
+        self._longest = longest
+        self._ready_at = min(self._ready_at, now + longest)
 
     @property
     def ready_at(self) -> float:
@@ -48,8 +53,8 @@ class Patience:
             self.well = True
             self._probes = 0
             self._ready_at = float("-inf")
-        elif self.longest and (not self.well or failure in _REFUSALS or self._silences >= _SILENCES_IN_A_ROW):
-            wait = min(self.longest, self.longest / _FIRST_SHARE * 2.0 ** min(self._probes, 64))
+        elif self._longest and (not self.well or failure in _REFUSALS or self._silences >= _SILENCES_IN_A_ROW):
+            wait = min(self._longest, self._longest / _FIRST_SHARE * 2.0 ** min(self._probes, 64))
             self.well = False
             self._probes += 1
             self._decided_at = now

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from exporter.cortex import timed_out
 from exporter.errors import (
-    AuthenticationError,
     PollError,
     Reason,
     ThrottledError,
@@ -79,10 +78,11 @@ class Audience(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The IDs of actions that are tracked now and were not, and the other way round."""
+    """The IDs of actions that are tracked now and were not, the other way round, and with other labels."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    relabelled: tuple[str, ...]
 
 
 def max_workers(requests_per_second: float, timeout: float) -> int:
@@ -182,14 +182,12 @@ class TenantPoller:
         """
         with self._changed:
             now = self._clock()
-            if client is not self._client:
-                self._client = client
-                self._patience.expedite(now)
+            self._client = client
             self._timeout = pacing.timeout
             self._workers.most = max_workers(pacing.requests_per_second, pacing.timeout)
             self._schedule.configure(interval=pacing.interval, settled_interval=pacing.settled_interval, now=now)
-            self._rate.configure(pacing.requests_per_second, longest_pause=pacing.longest_pause)
-            self._patience.longest = pacing.longest_probe_wait
+            self._rate.configure(pacing.requests_per_second, longest_pause=pacing.longest_pause, now=now)
+            self._patience.configure(longest=pacing.longest_probe_wait, now=now)
             self._store.configure(stale_after=pacing.stale_after, retire_after=pacing.retire_after)
             self._changed.notify_all()
 
@@ -213,19 +211,21 @@ class TenantPoller:
             added = [action_id for action_id in actions if action_id not in self._store]
             known = [action_id for action_id in added if action_id in remembered]
             self._restore([(remembered[action_id], actions[action_id]) for action_id in known])
+            relabelled = []
             for action_id, labels in actions.items():
                 if action_id not in self._store:
                     self._store.track(action_id, labels)
                     self._schedule.add(action_id, now)
                 elif self._store[action_id].labels != labels:
                     self._store.track(action_id, labels)
+                    relabelled.append(action_id)
             self._changed.notify_all()
-        return Changes(tuple(added), tuple(removed))
+        return Changes(tuple(added), tuple(removed), tuple(relabelled))
 
     def records(self) -> list[Record]:
-        """Return what of every action that was polled should outlive a restart."""
+        """Return what is known of every action, polled or not, as it should outlive a restart."""
         with self._changed:
-            return [self._record(action_id) for action_id in self._store if self._store[action_id].polled]
+            return [self._record(action_id) for action_id in self._store]
 
     def expedite(self) -> None:
         """Let a tenant that is being probed be asked at once: its key has changed."""
@@ -369,13 +369,14 @@ class TenantPoller:
         self._telemetry.finished(now - flight.started, failure)
         # That an action does not exist is a good answer of a tenant that is well.
         self._up = failure in (None, Reason.NOT_FOUND)
+        was_well = self._patience.well
         self._adapt(flight, outcome, now)
         # An action may have retired, or be tracked no more, or again, since the flight left.
         if not flight.wanted or self._store[flight.action_id].retired:
             return
         if isinstance(outcome, PollError):
             self._store.failed(flight.action_id, outcome.reason)
-            self._plan_after(flight, outcome, now)
+            self._plan_after(flight, outcome, now, was_well=was_well)
             self._journal.failed(flight.action_id, outcome)
         else:
             old = self._store[flight.action_id]
@@ -396,11 +397,10 @@ class TenantPoller:
             self._patience.ended(flight.started, now, None)
             self._rate.succeeded(now)
 
-    def _plan_after(self, flight: _Flight, error: PollError, now: float) -> None:
+    def _plan_after(self, flight: _Flight, error: PollError, now: float, *, was_well: bool) -> None:
         """Plan the next poll of an action whose poll failed: later and later only if it is itself to blame."""
-        tenant_is_to_blame = isinstance(error, AuthenticationError | ThrottledError) or not self._patience.well
-        if tenant_is_to_blame:
-            at_once = error.reason is Reason.UNAUTHORIZED and error.key_replaced
+        at_once = error.reason is Reason.UNAUTHORIZED and error.key_replaced
+        if at_once or not was_well or isinstance(error, ThrottledError):
             self._schedule.deferred(flight.action_id, now, at_once=at_once)
         else:
             self._schedule.failed(flight.action_id, now)

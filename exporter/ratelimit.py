@@ -35,11 +35,12 @@ class RateLimit:
         self._reduced_at = float("-inf")
         self._grown_at = float("-inf")
 
-    def configure(self, requests_per_second: float, *, longest_pause: float) -> None:
+    def configure(self, requests_per_second: float, *, longest_pause: float, now: float) -> None:
         """Take over another limit; what throttling has left of the old one stays the bound."""
         self._allowed = min(self._allowed, requests_per_second) if self.reduced else requests_per_second
         self._configured = requests_per_second
         self._longest_pause = longest_pause
+        self._paused_until = min(self._paused_until, now + longest_pause)
 
     @property
     def requests_per_second(self) -> float:
@@ -70,9 +71,9 @@ class RateLimit:
     def pause(self, seconds: float, now: float) -> None:
         """Send nothing for that long, as a server asks for, or for ``longest_pause`` where that is shorter.
 
-        A tenth more at most, by chance: other clients were sent away for just as long.
+        Up to a tenth more than asked for, by chance: other clients were sent away for just as long.
         """
-        wait = min(seconds, self._longest_pause) * (1 + self._jitter() / 10)
+        wait = min(seconds * (1 + self._jitter() / 10), self._longest_pause)
         self._paused_until = max(self._paused_until, now + wait)
 
     def succeeded(self, now: float) -> None:

@@ -48,7 +48,6 @@ _NO_COUNTS = (None,) * len(STATUSES)
 _MAX_COUNT = 2**53  # As for a reply.
 _MAX_TIME = 253_402_300_800.0  # The year 10000, which no date can tell.
 
-_BUSY_SECONDS = 0.4  # Twice, for the attempt under way and a last one, it fits into what close waits.
 # SQLITE_ERROR too: our own statements, on a table that was looked at, fail like that once it is another.
 _BROKEN_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PASSING_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL}
@@ -67,11 +66,14 @@ class Found(NamedTuple):
     """Those of them that can be named, to be deleted."""
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, which is made if there is none; raise UnusableError for one that is not as it should be."""
+def connect(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
+    """Open the file, which is made if there is none; raise UnusableError for one that is not as it should be.
+
+    Where another program has locked it, that is waited for for ``busy_seconds``.
+    """
     _make(path)
     connection = sqlite3.connect(
-        path.absolute(), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
     try:
         # A flipped bit can make text that is none, over which sqlite3 would give up the whole query.
@@ -86,6 +88,11 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def wait_for_others(connection: sqlite3.Connection, *, seconds: float) -> None:
+    """Have a connection wait that long from now on where another program has locked the database."""
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
 def read(connection: sqlite3.Connection) -> Found:

@@ -26,6 +26,8 @@ from exporter.store import Record, Source
 
 T = TypeVar("T")
 
+_BUSY_SECONDS = 0.4  # Twice, for the attempt under way and a last one, it fits into what close waits.
+_OPENING_BUSY_SECONDS = 3.0  # What cannot be read at the start is lost, so that it is worth a wait.
 _LONGEST_PAUSE = 30  # As a multiple of the first one.
 
 
@@ -33,7 +35,7 @@ class StateFileInUseError(ExporterError):
     """Another process has the state file, and both would write it."""
 
 
-_TROUBLE = (OSError, sqlite3.Error, UnusableError)
+_TROUBLE = (OSError, sqlite3.Error, UnusableError, StateFileInUseError)
 
 
 class StateFile:
@@ -80,7 +82,11 @@ class StateFile:
         The labels of the states are left empty, and none is stale: both is for the caller to know. Raises
         StateFileInUseError if another process has the file.
         """
-        self._lock = self._take_lock()
+        try:
+            self._take_lock()
+        except OSError as error:
+            self._log.warning("state file is not locked against other exporters", reason=_words(error))
+            self._failed()
         existed = os.path.lexists(self._path)
         try:
             found = self._in_usable_file(self._read)
@@ -93,6 +99,8 @@ class StateFile:
 
     def start(self) -> None:
         """Begin to write what is recorded."""
+        if self._connection is not None:
+            state_database.wait_for_others(self._connection, seconds=_BUSY_SECONDS)
         self._thread = threading.Thread(target=self._run, name="state-file", daemon=True)
         self._thread.start()
 
@@ -198,7 +206,11 @@ class StateFile:
         if self._connection is not None and _identity(self._path) != self._identity:
             self._disconnect()
         if self._connection is None:
-            self._connection = state_database.connect(self._path)
+            if self._lock is None:
+                with contextlib.suppress(OSError):  # It was told of at the start.
+                    self._take_lock()
+            seconds = _OPENING_BUSY_SECONDS if self._thread is None else _BUSY_SECONDS
+            self._connection = state_database.connect(self._path, busy_seconds=seconds)
             self._identity = _identity(self._path)
             self._complete = False
         return self._connection
@@ -237,28 +249,24 @@ class StateFile:
         self._log.warning("state file moved aside", to=target, reason=reason)
         self._failed()
 
-    def _take_lock(self) -> int | None:
-        """Keep other processes out, and return the descriptor that does so; None where that cannot be had."""
-        path = Path(f"{self._path}.lock")
-        descriptor = None
+    def _take_lock(self) -> None:
+        """Keep other processes out; raise OSError where that cannot be had, or StateFileInUseError."""
+        path = Path(f"{os.path.realpath(self._path)}.lock")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if descriptor is not None:
-                os.close(descriptor)
+            os.close(descriptor)
             if isinstance(error, BlockingIOError):
                 raise StateFileInUseError(
                     f"{self._path}: is in use by another cortex-xdr-exporter{_owner(path)};"
                     " each needs a state file of its own"
                 ) from error
-            self._log.warning("state file is not locked against other exporters", reason=_words(error))
-            self._failed()
-            return None
+            raise
+        self._lock = descriptor
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
-        return descriptor
 
     def _release(self) -> None:
         self._disconnect()

@@ -1,7 +1,7 @@
 """The exporter's own metrics, through the client library.
 
-The rule: what a tenant's poller knows is read from it at the scrape; only what happens between scrapes, the
-requests, is counted here. With named tenants each family of a tenant carries the ``tenant`` label.
+The rule: what others know is read from them at the scrape; only what happens between scrapes is counted here.
+With named tenants each family of a tenant carries the ``tenant`` label.
 """
 
 import platform

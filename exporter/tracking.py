@@ -68,7 +68,7 @@ class ActionFiles:
     def select(
         self, patterns: Mapping[str | None, Sequence[str]], own: Mapping[str | None, Sequence[Entry]]
     ) -> None:
-        """Take over each tenant's patterns and own actions, and read at once what is new or has changed."""
+        """Take over each tenant's patterns and own actions, and read at once what is new."""
         self._selected = {tenant: tuple(texts) for tenant, texts in patterns.items()}
         self._own = {tenant: tuple(entries) for tenant, entries in own.items()}
         texts = dict.fromkeys(text for texts in self._selected.values() for text in texts)
@@ -103,6 +103,11 @@ class ActionFiles:
         return self._states
 
     @property
+    def whole(self) -> bool:
+        """Whether each pattern has files, and none of them is broken."""
+        return not self._problems and all(self._matches.values())
+
+    @property
     def problems(self) -> Sequence[str]:
         """What is wrong with the files that are broken now."""
         return self._problems
@@ -121,7 +126,7 @@ class ActionFiles:
         self._files = {path: self._files.get(path) or _File(path, self._read, self._log) for path in matched}
         for path, file in list(self._files.items()):
             obstacle = None if path in present else self._obstacle(path)
-            if not file.is_due(present=path in present, obstacle=obstacle, at_once=at_once):
+            if not file.look(present=path in present, obstacle=obstacle, at_once=at_once):
                 continue
             if path in present:
                 file.read()
@@ -208,11 +213,11 @@ class _File:
         self._looks_since = 0
         self._noted = _Duplicates()
 
-    def is_due(self, *, present: bool, obstacle: str | None, at_once: bool) -> bool:
-        """Look at the file; True if it is to be read, or to be given up."""
+    def look(self, *, present: bool, obstacle: str | None, at_once: bool) -> bool:
+        """Look at the file; True if it is to be read, or to be given up; at once only if it never was."""
         self._fingerprint = fingerprint(self._path)
         now = (present, obstacle, self._fingerprint)
-        if self._settling.settle(now) if at_once else self._settling.look(now):
+        if self._settling.settle(now) if at_once and not self.tried else self._settling.look(now):
             return True
         if self._settling.moving or not self.problems:
             return False

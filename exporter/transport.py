@@ -245,7 +245,7 @@ def within(deadline: Deadline) -> Iterator[None]:
         deadline.end()
 
 
-@functools.cache
+@functools.lru_cache(maxsize=128)
 def tls_context(ca_file: str, _digest: str | None = None) -> ssl.SSLContext:
     """Return the context that trusts these authorities; reading them takes milliseconds, so it is kept.
 

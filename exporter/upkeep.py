@@ -3,11 +3,12 @@
 The rule: one thread does it all, one thing after the other, and survives whatever it meets there.
 """
 
+import contextlib
 import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from enum import Enum
 from queue import Empty, SimpleQueue
 
@@ -18,6 +19,7 @@ from exporter.logs import origin
 
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 0.5
+_STOPPING = ["the exporter is stopping"]
 
 
 class _Order(Enum):
@@ -81,7 +83,11 @@ class Upkeep:
         now = time.monotonic() - jitter() * interval
         self._watch = FileWatch(seen, interval=interval, now=now)
         self._tick_seconds = min(interval or _TICK_SECONDS, _TICK_SECONDS)
-        self._orders: SimpleQueue[_Order | Future[list[str]]] = SimpleQueue()
+        self._tick_at = self._look_at = time.monotonic()
+        self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting: list[Future[list[str]]] = []
+        self._stopping = False
         self._told: list[str] = []
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -90,8 +96,14 @@ class Upkeep:
         self._thread.start()
 
     def stop(self) -> None:
-        """Do nothing more; a reload under way gets a moment to end."""
+        """Do nothing more, and let nobody wait for what is under way."""
         self._orders.put(_Order.STOP)
+        with self._lock:
+            self._stopping = True
+        self._answer(list(self._waiting), _STOPPING)
+
+    def join(self) -> None:
+        """Give what is under way a moment to end."""
         self._thread.join(_STOP_SECONDS)
 
     def reload_soon(self) -> None:
@@ -101,30 +113,47 @@ class Upkeep:
     def reload(self) -> "Future[list[str]]":
         """Have the configuration reloaded; the future has what is wrong with it, nothing if it is in use now."""
         answer: Future[list[str]] = Future()
-        self._orders.put(answer)
+        with self._lock:
+            if self._stopping:
+                answer.set_result(_STOPPING)
+                return answer
+            self._waiting.append(answer)
+        self._orders.put(_Order.RELOAD)
         return answer
 
     def _run(self) -> None:
-        while True:
-            try:
-                orders = [self._orders.get(timeout=self._tick_seconds)]
-            except Empty:
-                self._tick()
-                continue
-            while not self._orders.empty():  # One reload will do for all that wait for one.
-                orders.append(self._orders.get())
-            problems = ["the exporter is stopping"] if _Order.STOP in orders else self._load(asked=True)
-            for order in orders:
-                # Whoever waited may have left, and cancelled it.
-                if isinstance(order, Future) and order.set_running_or_notify_cancel():
-                    order.set_result(problems)
-            if _Order.STOP in orders:
-                return
+        while (order := self._next_order()) is not _Order.STOP:
+            if order is _Order.RELOAD:
+                with self._lock:
+                    waiting = list(self._waiting)
+                self._answer(waiting, self._load(asked=True))
+            now = time.monotonic()
+            if now >= self._tick_at:
+                self._tick_at = now + self._tick_seconds
+                self._tick(now)
 
-    def _tick(self) -> None:
+    def _next_order(self) -> _Order | None:
+        """Return what to do, one reload for all that have asked for one; None when it is time to look around."""
+        order = None
+        with contextlib.suppress(Empty):
+            order = self._orders.get(timeout=max(0.0, self._tick_at - time.monotonic()))
+            while order is not _Order.STOP:
+                order = self._orders.get_nowait()
+        return order
+
+    def _answer(self, waiting: list["Future[list[str]]"], problems: list[str]) -> None:
+        with self._lock:
+            self._waiting = [answer for answer in self._waiting if answer not in waiting]
+        for answer in waiting:
+            with contextlib.suppress(InvalidStateError):  # Whoever waited has left, or was sent away.
+                answer.set_result(problems)
+
+    def _tick(self, now: float) -> None:
         try:
-            self._look()
-            changed = self._watch.look(self._looks, time.monotonic())
+            if now >= self._look_at:
+                self._look_at = now + _TICK_SECONDS
+                self._look()
+            changed = self._watch.look(self._looks, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may be well
             self._log.error("defect in looking at files", **origin(error))
         else:

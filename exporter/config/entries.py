@@ -54,7 +54,7 @@ class _Reader:
             if action_id is not None:
                 self.actions.append(Action(id=action_id))
             return
-        if not entry.keys() <= {"id", "labels"}:
+        if any(key not in _KEYS for key in entry):
             self._refuse_unknown(index, entry)
         action_id = None
         if "id" in entry:

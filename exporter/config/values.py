@@ -20,11 +20,12 @@ from pydantic import SecretStr
 
 from exporter import durations
 from exporter.config.problems import RefusedError, shorten
-from exporter.config.yaml_loading import Misread, read_bounded
+from exporter.config.yaml_loading import Misread, read_bounded, read_pipe
 from exporter.files import gives_once
 
 _LONGEST_NAME = 128
 _LARGEST_KEY_BYTES = 4096
+_LONGEST_WAIT_SECONDS = 5.0  # For whoever writes a key into a pipe, lest a reload waits for ever.
 _LARGEST_CA_FILE_BYTES = 8 * 1024 * 1024
 _LONGEST_TIMEOUT_SECONDS = 86_400
 _LOWEST_REQUESTS_PER_SECOND = 1e-6
@@ -176,10 +177,10 @@ def key_from_file(value: Any, folder: Path) -> Key:
     return _prefixed(_shown(path), lambda: Key(read(path), path))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=128)
 def _read_key_once(path: Path) -> SecretStr:
     """Return the key that a pipe gave: there is no second one in it for a configuration that is loaded anew."""
-    return read_key(path)
+    return _secret(read_pipe(path, _LARGEST_KEY_BYTES, seconds=_LONGEST_WAIT_SECONDS).decode("latin-1"))
 
 
 def read_key(path: Path) -> SecretStr:

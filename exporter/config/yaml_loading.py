@@ -5,7 +5,12 @@ aliases and tags are refused, and a scalar that YAML takes for something else th
 a date) stays recognisable. Messages give lines, never the file's content: it may hold a secret.
 """
 
+import contextlib
+import os
 import re
+import select
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,13 +47,43 @@ class Misread:
 
 def read_bounded(path: Path, limit_bytes: int) -> bytes:
     """Return a file's content; raise RefusedError, which does not name the path, where that fails."""
+    with _refusing(), path.open("rb") as file:
+        content = file.read(limit_bytes + 1)
+    return _bounded(content, limit_bytes)
+
+
+def read_pipe(path: Path, limit_bytes: int, *, seconds: float) -> bytes:
+    """Return what a pipe gives before it ends; raise RefusedError, as read_bounded, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    content = b""
+    with _refusing(), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+        ready = select.poll()
+        ready.register(pipe, select.POLLIN)
+        while len(content) <= limit_bytes:
+            # Not even the end of a pipe comes before somebody has opened it to write.
+            if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise RefusedError(f"is a pipe that did not come to its end within {seconds:g} s")
+            piece = pipe.read(limit_bytes + 1)
+            if piece == b"":
+                break
+            content += piece or b""
+    return _bounded(content, limit_bytes)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn the system's errors into a RefusedError."""
     try:
-        with path.open("rb") as file:
-            content = file.read(limit_bytes + 1)
+        yield
+    except RefusedError:
+        raise
     except OSError as error:
         raise RefusedError(f"cannot be read: {(error.strerror or 'input/output error').lower()}") from None
     except ValueError:
         raise RefusedError("cannot be read: this is no file name") from None
+
+
+def _bounded(content: bytes, limit_bytes: int) -> bytes:
     if len(content) > limit_bytes:
         raise RefusedError(f"is larger than {limit_bytes:,} bytes")
     return content

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -65,10 +65,14 @@ def _listen_on_all(port: int) -> socket.socket:
 
 
 class Server:
-    """Serves an application on listening sockets, in the thread that calls :meth:`run`."""
+    """Serves an application on listening sockets, in the thread that calls :meth:`run`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    ``stopping`` is called when it begins to stop, before it waits for answers on their way.
+    """
+
+    def __init__(self, app: ASGIApp, *, stopping: Callable[[], None] = lambda: None) -> None:
         self._server = _Server(
+            stopping,
             uvicorn.Config(
                 app,
                 http="httptools",
@@ -80,7 +84,7 @@ class Server:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=_STOP_SECONDS,
-            )
+            ),
         )
 
     def run(self, sockets: list[socket.socket]) -> None:
@@ -95,6 +99,14 @@ class Server:
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, which end the process by the signal and not with exit code 0."""
 
+    def __init__(self, stopping: Callable[[], None], config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)

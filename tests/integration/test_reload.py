@@ -132,7 +132,14 @@ def test_reload_keeps_what_stays_and_changes_the_rest(
     assert polls(tenant) == dict.fromkeys("12345", 1)
     assert told(process, "configuration reloaded") == [{}]
     assert told(process, "tracked actions changed") == [
-        {"added": 2, "removed": 1, "added_ids": "5 4", "removed_ids": "1"}
+        {
+            "added": 2,
+            "removed": 1,
+            "relabelled": 1,
+            "added_ids": "5 4",
+            "removed_ids": "1",
+            "relabelled_ids": "2",
+        }
     ]
     assert process.stop() == 0
     assert KEY not in process.log

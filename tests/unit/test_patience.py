@@ -172,13 +172,15 @@ def test_expediting_a_tenant_that_is_well_changes_nothing() -> None:
 
 
 def test_other_longest_wait_bounds_the_next_probe() -> None:
-    """A reload's bound holds from the next judgement on, in both directions."""
+    """A reload's shorter bound holds for the wait that goes on, a longer one from the next judgement on."""
     bench = Bench()
     for _ in range(6):
         bench.probe(Reason.UNAUTHORIZED)
-    bench.patience.longest = 8.0
+    bench.patience.configure(longest=8.0, now=bench.clock.now)
+    assert bench.patience.ready_at == bench.clock.now + 8.0
     assert bench.probe(Reason.UNAUTHORIZED) == pytest.approx(8.0)
-    bench.patience.longest = 800.0
+    bench.patience.configure(longest=800.0, now=bench.clock.now)
+    assert bench.patience.ready_at == pytest.approx(bench.clock.now + 8.0)
     assert bench.probe(Reason.UNAUTHORIZED) == pytest.approx(800.0)
 
 

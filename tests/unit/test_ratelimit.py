@@ -219,7 +219,7 @@ def test_other_limit_is_taken_over(rate: float) -> None:
     """Where nothing was throttled the new limit holds at once, also for the spacing."""
     bench = Bench(5)
     bench.limit.take(bench.clock.now)
-    bench.limit.configure(rate, longest_pause=600)
+    bench.limit.configure(rate, longest_pause=600, now=bench.clock.now)
     assert (bench.limit.requests_per_second, bench.limit.reduced) == (rate, False)
     assert bench.limit.ready_at == pytest.approx(1_000 + 1 / (rate * PACE))
 
@@ -231,7 +231,7 @@ def test_other_limit_does_not_undo_throttling(rate: float, allowed: float, *, re
     """What throttling has left stays the bound, from which success leads to the new limit."""
     bench = Bench(5)
     bench.throttle()
-    bench.limit.configure(rate, longest_pause=600)
+    bench.limit.configure(rate, longest_pause=600, now=bench.clock.now)
     assert (bench.limit.requests_per_second, bench.limit.reduced) == (allowed, reduced)
     for _ in range(12):
         bench.clock.advance(10)
@@ -239,15 +239,15 @@ def test_other_limit_does_not_undo_throttling(rate: float, allowed: float, *, re
     assert (bench.limit.requests_per_second, bench.limit.reduced) == (rate, False)
 
 
-def test_other_longest_pause_bounds_the_next_wish() -> None:
-    """A pause that has begun goes on; the next is bounded anew."""
+def test_other_longest_pause_bounds_the_pause() -> None:
+    """One that has begun, and the next."""
     bench = Bench(5)
     bench.limit.pause(500, bench.clock.now)
-    bench.limit.configure(5, longest_pause=60)
-    assert bench.limit.ready_at == 1_500
-    bench.clock.now = 1_500
+    bench.limit.configure(5, longest_pause=60, now=bench.clock.now)
+    assert bench.limit.ready_at == 1_060
+    bench.clock.now = 1_060
     bench.limit.pause(500, bench.clock.now)
-    assert bench.limit.ready_at == 1_560
+    assert bench.limit.ready_at == 1_120
 
 
 RATES = st.floats(0.001, 10)
@@ -286,7 +286,7 @@ def test_rate_stays_between_floor_and_limit(rate: float, chance: float, events: 
             limit.pause(number, clock.now)
         else:
             rate = number
-            limit.configure(rate, longest_pause=600)
+            limit.configure(rate, longest_pause=600, now=clock.now)
         assert min(rate, before, 0.1) <= limit.requests_per_second <= rate
         assert limit.reduced is (limit.requests_per_second < rate)
         if left_at > 1_000:
