@@ -409,6 +409,22 @@ def test_reload_takes_up_other_credentials(
     assert not [key for key in (KEY, "the-2nd", "the-3rd") if key in said]
 
 
+def test_refusing_tenant_rests_over_a_reload_unless_its_access_changed(
+    exporter_process: StartExporter, tenant: SimulatedTenant, url: str
+) -> None:
+    """Another rate is no reason for another refusal in the audit log; another key is asked with at once."""
+    hourly = {"interval": "1h", "stale_after": "3h"}
+    process = exporter_process(configuration(url, [1, 2], hourly, key="wrong"), LIFECYCLE, NEVER)
+    wait_until(lambda: scrape(process).value("up") == 0, "the refusal")
+    asked = len(tenant.requests)
+    for rate in (2, 3, 4):
+        changed = configuration(url, [1, 2], hourly, key="wrong", requests_per_second=rate)
+        assert process.reload(changed) == RELOADED
+    assert len(tenant.requests) == asked
+    assert process.reload(configuration(url, [1, 2], hourly)) == RELOADED
+    wait_until(lambda: scrape(process).value("up") == 1, "the tenant is well")
+
+
 def test_request_under_way_ends_as_it_began(
     exporter_process: StartExporter, tenant: SimulatedTenant, url: str
 ) -> None:

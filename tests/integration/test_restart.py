@@ -248,6 +248,44 @@ def test_action_whose_file_is_broken_at_the_start_comes_back_with_its_state(worl
     assert world.asked == ["3"]
 
 
+def test_actions_of_a_folder_that_comes_late_keep_their_state(world: World, tmp_path: Path) -> None:
+    """A volume that is mounted after the start costs nothing: what retired stays so, what is known is shown."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "listed.yaml").write_text("[1, done]\n")
+    pattern = [str(folder / "*.yaml")]
+    process = world.start(action_files=pattern)
+    wait_for_rows(world.state, "1", "done")
+    assert process.stop() == 0
+    world.not_due()
+    change_state(world.state, "retired = 1", "done")
+    world.forget_requests()
+    folder.rename(tmp_path / "away")
+    process = world.start("2", action_files=pattern)
+    wait_for_rows(world.state, "1", "2", "done")
+    (tmp_path / "away").rename(folder)
+    wait_until_equal(lambda: scrape(process).phases(), {"active": 2, "retired": 1})
+    assert scrape(process).counts(action_id="1") == RUNNING.counts._asdict()
+    # Once every pattern has files, what is in none of them is given up.
+    (folder / "listed.yaml").write_text("[1]\n")
+    wait_for_rows(world.state, "1", "2")
+    assert process.stop() == 0
+    assert world.asked == ["2"]
+
+
+def test_budget_is_not_warned_about_for_what_is_finished(world: World) -> None:
+    """Retired and settled actions ask for little: a budget that suffices for the others is no matter."""
+    world.polled_once("1", "done")
+    change_state(world.state, "retired = 1", "done")
+    small = {"api": {"requests_per_second": 0.0001}}
+    process = world.start("1", "done", **small)
+    assert process.stop() == 0
+    assert "requests_per_second" not in process.log
+    process = world.start("1", "2", "done", **small)
+    assert process.stop() == 0
+    assert process.log.count("polling 2 actions once") == 1
+
+
 def test_tenant_at_another_url_gets_nothing_of_the_old_one(world: World, simulator: StartSimulator) -> None:
     """The same action elsewhere is another action: nothing is shown of the old one, and its row goes."""
     world.polled_once("1")

@@ -1,6 +1,9 @@
 """Whatever stands in a file: a configuration or an error in our words, and never a secret in it."""
 
+import contextlib
+import os
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 
@@ -8,11 +11,12 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import TIMEOUT_SECONDS
 
 from exporter.config import Configuration, load
 from exporter.config.problems import RefusedError
 from exporter.config.values import action_id, label_value
-from exporter.config.yaml_loading import parse_yaml
+from exporter.config.yaml_loading import parse_yaml, read_pipe
 from exporter.errors import ConfigurationError
 
 API = "url: https://api-acme.example, key_id: 7, key_type: advanced"
@@ -175,3 +179,40 @@ def test_lone_surrogate_is_refused() -> None:
         action_id(values)
     with pytest.raises(RefusedError, match=r"^line 1, column 4: found invalid Unicode character escape code$"):
         parse_yaml('"\\ud800"')
+
+
+@pytest.mark.parametrize("content", [b"", b"a key\n", b"k" * 5000])
+def test_pipe_is_read_to_its_end(tmp_path: Path, content: bytes) -> None:
+    """What somebody writes into it, now or in a moment, within bounds."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[content])
+    writer.start()
+    try:
+        if len(content) > 4096:
+            with pytest.raises(RefusedError, match="is larger than 4,096 bytes"):
+                read_pipe(pipe, 4096, seconds=TIMEOUT_SECONDS)
+        else:
+            assert read_pipe(pipe, 4096, seconds=TIMEOUT_SECONDS) == content
+    finally:
+        writer.join()
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_pipe_that_does_not_end_is_given_up(tmp_path: Path, *, writes: bool) -> None:
+    """Nobody waits for ever for a writer, or for the end of what it writes."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with contextlib.ExitStack() as stack:
+        if writes:
+            keeps_open = stack.enter_context(os.fdopen(os.open(pipe, os.O_RDWR), "wb", buffering=0))
+            keeps_open.write(b"half a k")
+        with pytest.raises(RefusedError) as refused:
+            read_pipe(pipe, 4096, seconds=0.1)
+    assert str(refused.value) == "is a pipe that did not come to its end within 0.1 s"
+
+
+def test_pipe_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    """The system's words say why, as for a file."""
+    with pytest.raises(RefusedError, match="cannot be read: no such file or directory"):
+        read_pipe(tmp_path / "pipe", 4096, seconds=1)

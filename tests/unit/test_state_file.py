@@ -17,7 +17,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import LogCapture
-from support import TIMEOUT_SECONDS
+from support import TIMEOUT_SECONDS, wait_until
 
 from exporter.errors import Reason
 from exporter.state_file import StateFile, StateFileInUseError
@@ -31,6 +31,7 @@ WALL = 1_700_000_000.0
 STAMP = "20231114T221320Z"  # WALL, as the name of a file has it.
 URL = "https://api-acme.xdr.us.paloaltonetworks.com"
 HERE = ("", URL)
+THERE = ("there", URL)
 
 COUNTS = tuple(range(1, 10))
 RUNNING = Status("IN_PROGRESS", COUNTS)
@@ -542,6 +543,36 @@ def test_second_state_file_is_refused(path: Path) -> None:
     first.file.record(HERE, RECORD)
     first.close()
     assert read(path) == {HERE: {"1": RECORD}}
+
+
+def test_lock_is_taken_as_soon_as_it_can_be(path: Path) -> None:
+    """A folder that comes late leaves no hole: who comes second is refused, whoever began first."""
+    path = path.parent / "volume" / "state.db"
+    first, second = Bench(path), Bench(path)
+    assert (first.file.open(), second.file.open()) == ({}, {})
+    first.file.start()
+    second.file.start()
+    path.parent.mkdir()
+    first.file.record(HERE, RECORD)
+    wait_until(lambda: first.lines[-1]["event"] == "state file is written again", "the first has the file")
+    with pytest.raises(StateFileInUseError):
+        Bench(path).file.open()
+    second.file.record(THERE, RECORD)
+    wait_until(lambda: second.failures >= 3, "the second has not")
+    first.close()
+    second.close()
+    assert set(read(path)) == {HERE, THERE}
+
+
+def test_lock_is_that_of_the_file_and_not_of_its_name(path: Path) -> None:
+    """Two paths that lead to one file are one file."""
+    first = Bench(path)
+    first.file.open()
+    other = path.parent / "other.db"
+    other.symlink_to(path)
+    with pytest.raises(StateFileInUseError):
+        Bench(other).file.open()
+    first.close()
 
 
 @pytest.mark.parametrize("content", ["", "somebody\n"])

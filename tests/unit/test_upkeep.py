@@ -332,6 +332,19 @@ def test_whoever_gives_up_waiting_for_a_reload_harms_nobody() -> None:
                 given_up.result()
 
 
+def test_files_are_looked_at_however_many_reloads_are_asked_for() -> None:
+    """One reload after the other does not keep the thread from everything else."""
+    bench = Bench()
+    with bench.running(interval=0) as upkeep:
+        looks = bench.ticks
+
+        def looked() -> bool:
+            assert upkeep.reload().result(TIMEOUT_SECONDS) == []
+            return bench.ticks > looks + 1
+
+        wait_until(looked, "two looks")
+
+
 def test_stop_answers_whoever_waits() -> None:
     """Whoever waits is sent away, and a reload that was asked for and not begun does not happen."""
     bench = Bench()
