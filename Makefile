@@ -3,13 +3,14 @@
 
 PYTHON ?= python3
 PORT ?= 10642
+MINUTES ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench clean lint
+.PHONY: help demo check test bench soak clean lint
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ test: ## Install what tests need, then check everything, with coverage: what CI 
 
 bench: $(VENV)/.dev ## Measure a scrape and memory beside plain prometheus-client objects
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/scrape.py
+
+soak: $(VENV)/.dev ## Inject faults by chance for MINUTES=10, then check that every metric is true; SEED= repeats a run
+	@PYTHONPATH=tests $(BIN)/python -m soak.campaign --minutes=$(MINUTES) $(if $(SEED),--seed=$(SEED))
 
 clean: ## Remove the virtual environment and whatever tools left behind
 	@rm -rf $(VENV) .cache build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

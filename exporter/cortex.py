@@ -28,7 +28,8 @@ from exporter.status import Status, describe, read_reply
 from exporter.transport import Adapter, Deadline, read_body, tls_context, within
 
 PATH = "/public_api/v1/scripts/get_script_execution_status"
-_MAX_BODY_BYTES = 1024 * 1024
+# A reply has some 500. Larger ones, many at once, would leave the process large.
+_MAX_BODY_BYTES = 128 * 1024
 _LONGEST_RETRY_AFTER_DIGITS = 9  # Thirty years: nobody waits for that long anyway.
 
 

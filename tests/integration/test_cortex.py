@@ -186,15 +186,15 @@ TAXONOMY: list[tuple[Fault, object]] = [
     ),
     (
         Fault(body=b"0" * 2_000_000),
-        (UnexpectedReplyError, Reason.BAD_RESPONSE, "the body is longer than 1048576 bytes"),
+        (UnexpectedReplyError, Reason.BAD_RESPONSE, "the body is longer than 131072 bytes"),
     ),
     (
         Fault(body=BOMB, headers={"Content-Encoding": "gzip"}),
-        (UnexpectedReplyError, Reason.BAD_RESPONSE, "the body is longer than 1048576 bytes"),
+        (UnexpectedReplyError, Reason.BAD_RESPONSE, "the body is longer than 131072 bytes"),
     ),
     (
         Fault(body=gzip.compress(BOMB), headers={"Content-Encoding": "gzip, gzip"}),
-        (UnexpectedReplyError, Reason.BAD_RESPONSE, "the body is longer than 1048576 bytes"),
+        (UnexpectedReplyError, Reason.BAD_RESPONSE, "the body is longer than 131072 bytes"),
     ),
     (
         Fault(body=b"no gzip", headers={"Content-Encoding": "gzip"}),
