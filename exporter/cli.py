@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = ActionFiles(read=config.read_actions, log=log)
             _select(files, configuration)
             if given.config_check or given.once:
-                _require_whole(files)
+                _refuse_broken(files)
             if given.config_check:
                 return _check(configuration, files)
             exporter = _Exporter(configuration, files, log, once=given.once)
@@ -189,7 +189,7 @@ class _Exporter:
         return Upkeep(
             reload=self._reload,
             look=self._look,
-            looks=lambda: fingerprint(self._configuration.path),
+            fingerprint=lambda: fingerprint(self._configuration.path),
             seen=seen,
             interval=interval_seconds,
             log=self._log,
@@ -259,7 +259,7 @@ def _select(files: ActionFiles, configuration: Configuration) -> None:
     )
 
 
-def _require_whole(files: ActionFiles) -> None:
+def _refuse_broken(files: ActionFiles) -> None:
     """Raise ConfigurationError if an action file is broken, which a process that stays would live with."""
     if files.problems:
         raise ConfigurationError(list(files.problems))

@@ -45,21 +45,21 @@ class FileWatch:
         self._settling = Settling(seen)
         self._refused = refused
 
-    def look(self, looks: Callable[[], object], now: float) -> bool:
+    def look(self, fingerprint: Callable[[], object], now: float) -> bool:
         """Look, if it is time to, and tell whether the file should be loaded."""
         due = now >= self._look_at
         if not due and not self._settling.moving:
             return False
         if due:
             self._look_at = now + self._interval
-        return self._settling.look(looks()) or (due and self._refused and not self._settling.moving)
+        return self._settling.look(fingerprint()) or (due and self._refused and not self._settling.moving)
 
 
 class Upkeep:
     """A thread that reloads the configuration and looks at files until it is stopped.
 
     ``reload`` loads and takes up the configuration, and returns what is wrong with it if it cannot be used.
-    ``look`` looks at all other files, about once a second. ``looks`` says how the configuration file looks
+    ``look`` looks at all other files, about once a second. ``fingerprint`` says how the configuration file looks
     from outside, ``seen`` how it did when it was loaded at the start; it is looked at each ``interval``
     seconds, 0 for never.
     """
@@ -69,7 +69,7 @@ class Upkeep:
         *,
         reload: Callable[[], list[str]],
         look: Callable[[], None],
-        looks: Callable[[], object],
+        fingerprint: Callable[[], object],
         seen: object,
         interval: float,
         log: FilteringBoundLogger,
@@ -77,7 +77,7 @@ class Upkeep:
     ) -> None:
         self._reload = reload
         self._look = look
-        self._looks = looks
+        self._fingerprint = fingerprint
         self._log = log
         # Not a fleet of exporters all at the same moment, after they were started by one hand.
         now = time.monotonic() - jitter() * interval
@@ -153,7 +153,7 @@ class Upkeep:
             if now >= self._look_at:
                 self._look_at = now + _TICK_SECONDS
                 self._look()
-            changed = self._watch.look(self._looks, now)
+            changed = self._watch.look(self._fingerprint, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may be well
             self._log.error("defect in looking at files", **origin(error))
         else:
@@ -163,7 +163,7 @@ class Upkeep:
     def _load(self, *, asked: bool) -> list[str]:
         """Reload, and tell what is wrong: again only if somebody asked for it, or it is something else."""
         try:
-            seen = self._looks()
+            seen = self._fingerprint()
             problems = self._reload()
             self._watch.loaded(seen, refused=bool(problems))
         except Exception as error:  # noqa: BLE001 - what runs goes on

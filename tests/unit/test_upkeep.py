@@ -142,7 +142,7 @@ class Bench:
         return Upkeep(
             reload=self._reload,
             look=self._look,
-            looks=self._looks,
+            fingerprint=self._looks,
             seen=self.file,
             interval=interval,
             log=self._log,
