@@ -181,6 +181,13 @@ def test_lone_surrogate_is_refused() -> None:
         parse_yaml('"\\ud800"')
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000])
+def test_nesting_without_end_is_refused(text: str) -> None:
+    """Whoever notices first, we or the parser, which has a limit of its own in some versions: it has a place."""
+    with pytest.raises(RefusedError, match=r"^line 1, column \d+: [a-z]"):
+        parse_yaml(text)
+
+
 @pytest.mark.parametrize("content", [b"", b"a key\n", b"k" * 5000])
 def test_pipe_is_read_to_its_end(tmp_path: Path, content: bytes) -> None:
     """What somebody writes into it, now or in a moment, within bounds."""
