@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 from exporter.files import Settling
 from exporter.logs import origin
 
-_TICK_SECONDS = 1.0
 _STOP_SECONDS = 0.5
 _STOPPING = ["the exporter is stopping"]
 
@@ -59,8 +58,8 @@ class Upkeep:
     """A thread that reloads the configuration and looks at files until it is stopped.
 
     ``reload`` loads and takes up the configuration, and returns what is wrong with it if it cannot be used.
-    ``look`` looks at all other files, about once a second. ``fingerprint`` says how the configuration file looks
-    from outside, ``seen`` how it did when it was loaded at the start; it is looked at each ``interval``
+    ``look`` looks at all other files, each ``look_seconds``. ``fingerprint`` says how the configuration file
+    looks from outside, ``seen`` how it did when it was loaded at the start; it is looked at each ``interval``
     seconds, 0 for never.
     """
 
@@ -72,6 +71,7 @@ class Upkeep:
         fingerprint: Callable[[], object],
         seen: object,
         interval: float,
+        look_seconds: float = 1.0,
         log: FilteringBoundLogger,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -82,7 +82,8 @@ class Upkeep:
         # Not a fleet of exporters all at the same moment, after they were started by one hand.
         now = time.monotonic() - jitter() * interval
         self._watch = FileWatch(seen, interval=interval, now=now)
-        self._tick_seconds = min(interval or _TICK_SECONDS, _TICK_SECONDS)
+        self._look_seconds = look_seconds
+        self._tick_seconds = min(interval or look_seconds, look_seconds)
         self._tick_at = self._look_at = time.monotonic()
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._lock = threading.Lock()
@@ -151,7 +152,7 @@ class Upkeep:
     def _tick(self, now: float) -> None:
         try:
             if now >= self._look_at:
-                self._look_at = now + _TICK_SECONDS
+                self._look_at = now + self._look_seconds
                 self._look()
             changed = self._watch.look(self._fingerprint, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may be well

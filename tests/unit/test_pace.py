@@ -708,7 +708,7 @@ def test_rotated_key_costs_one_refusal_and_no_time() -> None:
 # A wall clock that is set.
 
 
-@pytest.mark.parametrize("step", [-DAY, DAY, -365 * DAY, 365 * DAY])
+@pytest.mark.parametrize("step", [-DAY, 365 * DAY])
 def test_wall_clock_that_is_set_moves_no_poll(step: float) -> None:
     """Polls, staleness and retirement go on to the moment as if it had not been set; timestamps are as it says."""
     runs = []
@@ -736,7 +736,7 @@ def test_wall_clock_that_is_set_moves_no_poll(step: float) -> None:
     assert sum(state.stale for state in as_ever.states.values()) == 90
 
 
-@pytest.mark.parametrize("step", [-365 * DAY, -DAY, -HOUR, HOUR, DAY, 365 * DAY])
+@pytest.mark.parametrize("step", [-365 * DAY, HOUR])
 def test_restart_with_a_wall_clock_that_was_set_stops_nothing(step: float) -> None:
     """Whatever the clock says after a restart, every action is polled within its interval, in its turn."""
     before = Simulation(by_action(lambda action_id: SETTLED if action_id.endswith("7") else SUCCEEDED))

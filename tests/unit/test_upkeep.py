@@ -145,6 +145,7 @@ class Bench:
             fingerprint=self._looks,
             seen=self.file,
             interval=interval,
+            look_seconds=0.01,
             log=self._log,
             jitter=float,
         )
