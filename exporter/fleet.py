@@ -142,6 +142,7 @@ class Fleet:
 
     def track(self, tracked: Tracked) -> None:
         """Track these actions of each tenant and no others, and tell in the log what is new."""
+        self._was_ready = self._running and self.ready
         self._track(self._members, tracked)
 
     def forget_the_rest(self) -> None:
@@ -196,7 +197,7 @@ class Fleet:
 
     @property
     def ready(self) -> bool:
-        """Whether every tenant has had something to show: what comes by a reload does not take it back."""
+        """Whether every tenant has had something to show: what is tracked since does not take it back."""
         return self._was_ready or all(member.poller.has_state for member in self._members.values())
 
     def _track(self, members: Mapping[str | None, _Member], tracked: Tracked) -> None:

@@ -20,9 +20,8 @@ from support import (
 from support_metrics import Metrics, scrape
 
 from exporter.simulator.lives import Counts, Fixed
-from exporter.simulator.tenant import SimulatedTenant
+from exporter.simulator.tenant import Fault, SimulatedTenant
 
-# Also how often action files are looked at, where it is less than a second.
 OFTEN = "--config.auto-reload-interval=100ms"
 SLOW = {"interval": "1h", "stale_after": "0s"}
 RUNNING = Fixed("IN_PROGRESS", Counts(pending=3, in_progress=2))
@@ -274,6 +273,20 @@ def test_each_tenant_has_its_own_action_files(
     assert process.reload(several(one=["../both.yaml"], two=["../one.yaml"]))[0] == 200
     assert tracked() == {"one": {"4"}, "two": {"2"}}
     assert len(scrape(process).values("exporter_action_file_last_read_successful")) == 2
+
+
+def test_action_that_comes_by_a_file_does_not_take_readiness_back(
+    exporter_process: StartExporter, tenant: SimulatedTenant, url: str, tmp_path: Path
+) -> None:
+    """Who scrapes by readiness does not lose the exporter over an action that has no answer yet."""
+    listed = tmp_path / "listed.yaml"
+    listed.write_text("[1]")
+    process = exporter_process(configuration(url, str(listed)))
+    wait_until_equal(lambda: scrape(process).phases(), {"active": 1.0})
+    tenant.inject(Fault(hang=True))
+    replace_file(listed, "[1, 2]")
+    wait_until_equal(lambda: scrape(process).phases(), {"active": 1.0, "waiting": 1.0})
+    assert process.get("/-/ready").status_code == 200
 
 
 def test_twenty_thousand_actions_come_and_go_by_a_file(
