@@ -3,12 +3,15 @@
 import argparse
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from exporter import __version__, durations, logs
 from exporter.web.app import HEALTHY_PATH, READY_PATH, RELOAD_PATH
 from exporter.web.server import parse_address
+
+T = TypeVar("T")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,7 +27,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--config.auto-reload-interval",
         dest="config_auto_reload_interval",
         metavar="DURATION",
-        type=_duration,
+        type=_told(durations.parse),
         default="30s",
         help="how often the configuration file is looked at for changes; 0s: never (%(default)s)",
     )
@@ -32,7 +35,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--web.listen-address",
         dest="web_listen_address",
         metavar="[HOST]:PORT",
-        type=_address,
+        type=_told(parse_address),
         action="append",
         help="where to serve; may be repeated (:10642)",
     )
@@ -75,18 +78,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return flags
 
 
-def _duration(text: str) -> float:
-    try:
-        return durations.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _told(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Have argparse show the words of a ValueError, which it would replace by its own."""
 
+    def read(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def _address(text: str) -> tuple[str, int]:
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return read
 
 
 def _telemetry_path(text: str) -> str:

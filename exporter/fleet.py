@@ -5,9 +5,8 @@ not at all. What stays keeps its state; a tenant at another URL is another tenan
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -18,24 +17,13 @@ from exporter.exposition import Exposition
 from exporter.journal import Journal
 from exporter.key_file import KeyFile, Secret
 from exporter.poller import Changes, Pacing, TenantPoller, max_workers
+from exporter.state_file import StateFile
 from exporter.store import ActionState, Phase, Record, Source
 from exporter.telemetry import Telemetry
 from exporter.tracking import Entry
 
 _MOST_IDS_TOLD = 10
 _FINISHED = (Phase.SETTLED, Phase.RETIRED)
-
-
-class Memory(Protocol):
-    """What outlives the process; neither call may block."""
-
-    def record(self, source: Source, record: Record) -> None:
-        """Keep what should outlive a restart of an action."""
-        ...
-
-    def forget(self, source: Source, action_ids: Iterable[str]) -> None:
-        """Keep these actions no more."""
-        ...
 
 
 Tracked = Callable[[str | None], Sequence[Entry]]
@@ -80,7 +68,7 @@ class Fleet:
         telemetry: Telemetry,
         log: FilteringBoundLogger,
         on_crash: Callable[[], None],
-        memory: Memory | None = None,
+        memory: StateFile | None = None,
         remembered: Mapping[Source, Mapping[str, Record]] | None = None,
         once: bool = False,
     ) -> None:
@@ -315,7 +303,7 @@ class Fleet:
 class _Audience:
     """Hands what a poller says to the exposition and to the memory, in the tenant's name."""
 
-    def __init__(self, exposition: Exposition, memory: Memory | None, tenant: Tenant) -> None:
+    def __init__(self, exposition: Exposition, memory: StateFile | None, tenant: Tenant) -> None:
         self._exposition = exposition
         self._memory = memory
         self._name = tenant.name

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter import state_database
 from exporter.errors import ExporterError
+from exporter.files import Fingerprint, fingerprint
 from exporter.state_database import Changes, UnusableError
 from exporter.store import Record, Source
 
@@ -43,7 +44,7 @@ class StateFile:
 
     ``everything`` returns all that is known, for a file that has to be begun anew; it is called without a lock
     held, and of its records those of polled actions are written. ``failed`` is called for each failed attempt.
-    A change is written at most ``batch_seconds`` later. After a failure the next attempt follows in
+    A write begins at most ``batch_seconds`` after a change. After a failure the next attempt follows in
     ``retry_seconds``, and later with each further one.
     """
 
@@ -72,7 +73,7 @@ class StateFile:
         # What follows is used by the thread alone, once there is one.
         self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: Fingerprint | None = None
         self._complete = False
         self._in_trouble = False
 
@@ -282,13 +283,10 @@ def _owner(path: Path) -> str:
     return ""
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> Fingerprint | None:
     """Return what tells a file from one that was put in its place."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    found = fingerprint(path)
+    return None if found is None else found[:2]
 
 
 def _words(error: Exception) -> str:

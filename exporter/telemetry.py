@@ -7,7 +7,6 @@ With named tenants each family of a tenant carries the ``tenant`` label.
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +27,7 @@ from prometheus_client.registry import Collector
 from exporter import __version__
 from exporter.errors import Reason
 from exporter.store import Phase
+from exporter.tracking import FileState
 
 _PREFIX = "cortex_xdr_exporter"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -42,20 +42,6 @@ class TenantSnapshot:
     lag_seconds: float
     rate_limit: float
     rate_demand: float
-
-
-class ActionFile(Protocol):
-    """What is known of an action file at one moment; ``duplicates`` counts entries that are ignored."""
-
-    @property
-    def read_successfully(self) -> bool:
-        """Whether it could be read the last time."""
-        ...
-
-    @property
-    def duplicates(self) -> int:
-        """How many of its entries are tracked already."""
-        ...
 
 
 class TenantTelemetry:
@@ -138,7 +124,7 @@ class Telemetry:
         """Note that a configuration could not be used, and that the one before stays."""
         self._reload_successful.set(0)
 
-    def watch_action_files(self, snapshot: Callable[[], Mapping[str, ActionFile]]) -> None:
+    def watch_action_files(self, snapshot: Callable[[], Mapping[str, FileState]]) -> None:
         """Ask at each scrape how the action files are."""
         self._action_files.snapshot = snapshot
 
@@ -256,7 +242,7 @@ class _ActionFileCollector(Collector):
     """Turns what is known of action files into metric families."""
 
     def __init__(self) -> None:
-        self.snapshot: Callable[[], Mapping[str, ActionFile]] = dict
+        self.snapshot: Callable[[], Mapping[str, FileState]] = dict
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield a family for each thing that is known of a file."""

@@ -16,12 +16,13 @@ import pytest
 import requests
 import yaml
 
-from exporter.simulator.lives import Life
+from exporter.simulator.lives import Counts, Fixed, Life
 from exporter.simulator.tenant import SimulatedTenant
 
 ROOT = Path(__file__).parent.parent
 KEY_ID = 7
 KEY = "not-a-real-key"
+RUNNING = Fixed("IN_PROGRESS", Counts(pending=3, in_progress=2))
 TIMEOUT_SECONDS = 60.0
 """How long anything may take on a busy machine: what takes longer hangs."""
 

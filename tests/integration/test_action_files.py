@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support import (
+    RUNNING,
     ExporterProcess,
     Mounted,
     StartExporter,
@@ -19,24 +19,10 @@ from support import (
 )
 from support_metrics import Metrics, scrape
 
-from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.tenant import Fault, SimulatedTenant
 
 OFTEN = "--config.auto-reload-interval=100ms"
 SLOW = {"interval": "1h", "stale_after": "0s"}
-RUNNING = Fixed("IN_PROGRESS", Counts(pending=3, in_progress=2))
-
-
-@pytest.fixture
-def tenant() -> SimulatedTenant:
-    """Make a tenant with actions 1 to 9."""
-    return make_tenant(dict.fromkeys("123456789", RUNNING))
-
-
-@pytest.fixture
-def url(simulator: StartSimulator, tenant: SimulatedTenant) -> str:
-    """Serve that tenant."""
-    return simulator({"": tenant})
 
 
 def configuration(url: str, *patterns: str, actions: object = ()) -> dict[str, Any]:

@@ -11,40 +11,23 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support import (
     KEY_ID,
     ExporterProcess,
     Mounted,
     StartExporter,
-    StartSimulator,
-    make_tenant,
     replace_file,
     wait_until,
     wait_until_equal,
 )
 from support_metrics import scrape
 
-from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.tenant import Fault, SimulatedTenant
 
 NEVER = "--config.auto-reload-interval=0s"
 SLOW = {"interval": "6h", "stale_after": "0s"}
 QUICK = {"interval": "100ms"}
-RUNNING = Fixed("IN_PROGRESS", Counts(pending=3, in_progress=2))
 SECRET = "s3cr3t"
-
-
-@pytest.fixture
-def tenant() -> SimulatedTenant:
-    """Make a tenant with actions 1 to 9."""
-    return make_tenant(dict.fromkeys("123456789", RUNNING))
-
-
-@pytest.fixture
-def url(simulator: StartSimulator, tenant: SimulatedTenant) -> str:
-    """Serve that tenant."""
-    return simulator({"": tenant})
 
 
 def configuration(url: str, actions: list[int], poll: object = QUICK, **key: object) -> dict[str, Any]:

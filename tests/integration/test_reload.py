@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import (
     KEY,
     KEY_ID,
+    RUNNING,
     ExporterProcess,
     Mounted,
     StartExporter,
@@ -36,23 +37,10 @@ LIFECYCLE = "--web.enable-lifecycle"
 NEVER = "--config.auto-reload-interval=0s"
 OFTEN = "--config.auto-reload-interval=100ms"
 RELOADED = (200, "The configuration was reloaded.\n")
-RUNNING = Fixed("IN_PROGRESS", Counts(pending=3, in_progress=2))
 LATER = Fixed("IN_PROGRESS", Counts(in_progress=4, failed=1))
 DONE = Fixed("COMPLETED_SUCCESSFULLY", Counts(completed_successfully=5))
 SLOW = {"interval": "1h", "stale_after": "0s"}
 QUICK = {"interval": "100ms"}
-
-
-@pytest.fixture
-def tenant() -> SimulatedTenant:
-    """Make a tenant with actions 1 to 9."""
-    return make_tenant(dict.fromkeys("123456789", RUNNING))
-
-
-@pytest.fixture
-def url(simulator: StartSimulator, tenant: SimulatedTenant) -> str:
-    """Serve that tenant."""
-    return simulator({"": tenant})
 
 
 def configuration(url: str, actions: Iterable[object], poll: object = SLOW, **api: object) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import pytest
 from prometheus_client import Metric
@@ -13,6 +12,7 @@ from exporter import __version__
 from exporter.errors import Reason
 from exporter.store import Phase
 from exporter.telemetry import Telemetry, TenantSnapshot, TenantTelemetry
+from exporter.tracking import FileState
 
 Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 Families = list[Family]
@@ -281,20 +281,12 @@ def test_refused_configuration_keeps_the_time_of_the_last_good_one() -> None:
     assert values() == [2_000.0, 1.0]
 
 
-@dataclass
-class File:
-    """What is known of an action file."""
-
-    read_successfully: bool
-    duplicates: int
-
-
 def test_action_files_are_asked_for_at_each_scrape() -> None:
     """Each file is read well or not, with the number of its entries that are ignored; one that is gone is gone."""
     telemetry = Telemetry(named=False)
     files = {
-        "a.yaml": File(read_successfully=True, duplicates=0),
-        'b "c"\\\n.yaml': File(read_successfully=False, duplicates=3),
+        "a.yaml": FileState(read_successfully=True, duplicates=0),
+        'b "c"\\\n.yaml': FileState(read_successfully=False, duplicates=3),
     }
     telemetry.watch_action_files(lambda: files)
     names = [f"{PREFIX}_action_file_duplicates", f"{PREFIX}_action_file_last_read_successful"]
@@ -317,7 +309,7 @@ def test_action_files_are_asked_for_at_each_scrape() -> None:
         ),
     ]
     del files["a.yaml"]
-    files['b "c"\\\n.yaml'].read_successfully = True
+    files['b "c"\\\n.yaml'] = FileState(read_successfully=True, duplicates=3)
     assert [family[3] for family in exposed()] == [
         [(names[0], {"file": 'b "c"\\\n.yaml'}, 3.0)],
         [(names[1], {"file": 'b "c"\\\n.yaml'}, 1.0)],
@@ -422,7 +414,7 @@ def test_names_leave_only_the_families_named(names: list[str], *, openmetrics: b
     telemetry = Telemetry(named=False)
     telemetry.add_tenant(None)
     telemetry.watch_tenant(None, snapshot)
-    telemetry.watch_action_files(lambda: {"a.yaml": File(read_successfully=True, duplicates=0)})
+    telemetry.watch_action_files(lambda: {"a.yaml": FileState(read_successfully=True, duplicates=0)})
     found = parse(telemetry.expose(openmetrics=openmetrics, names=names), openmetrics=openmetrics)
     whole = parse(telemetry.expose(openmetrics=openmetrics), openmetrics=openmetrics)
     assert found == [whole[SAMPLES.index(names)]]
