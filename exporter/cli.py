@@ -20,19 +20,25 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
 from exporter.errors import ConfigurationError
-from exporter.exposition import Exposition
+from exporter.exposition import Exposition, Text
 from exporter.files import Fingerprint, fingerprint, gives_once
 from exporter.fleet import Fleet, Prepared
 from exporter.state_file import StateFile, StateFileInUseError
 from exporter.telemetry import Telemetry
 from exporter.tracking import ActionFiles
 from exporter.upkeep import Upkeep
+from exporter.web.access import Access
 from exporter.web.app import create_app
+from exporter.web.complaints import Complaints
+from exporter.web.policy import Policy
 from exporter.web.server import ListenError, Server, listen
+from exporter.web_file import WebFile
 
 _DEMO_INTERVAL_SECONDS = 5.0
 _DEMO_SPEED = 60.0
 _POLLED_CHECK_SECONDS = 0.05
+_SWITCH_SECONDS = 0.0005
+_OPEN = Policy()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,14 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             seen = fingerprint(given.config_file)
-            configuration = _demo(stack) if given.demo else config.load(given.config_file)
+            telemetry = Telemetry()
+            configuration, web = _load(given, stack, telemetry, log)
             files = ActionFiles(read=config.read_actions, log=log)
             _select(files, configuration)
             if given.config_check or given.once:
                 _refuse_broken(files)
             if given.config_check:
                 return _check(configuration, files)
-            exporter = _Exporter(configuration, files, log, once=given.once)
+            exporter = _Exporter(configuration, files, web, telemetry, log, once=given.once)
         except ConfigurationError as error:
             print(error, file=sys.stderr)
             return 2
@@ -66,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.error(str(error))  # noqa: TRY400 - as above
             return 1
         if given.demo:
-            _print(_invitation(sockets[0], given.web_telemetry_path))
+            _print(_invitation(sockets[0], given.web_telemetry_path, encrypted=exporter.encrypted))
         return exporter.serve(sockets, given, seen)
 
 
@@ -74,13 +81,21 @@ class _Exporter:
     """All that runs in one process, and how it starts, changes and stops."""
 
     def __init__(
-        self, configuration: Configuration, files: ActionFiles, log: FilteringBoundLogger, *, once: bool
+        self,
+        configuration: Configuration,
+        files: ActionFiles,
+        web: WebFile | None,
+        telemetry: Telemetry,
+        log: FilteringBoundLogger,
+        *,
+        once: bool,
     ) -> None:
         self._configuration = configuration
         self._files = files
+        self._web = web
         self._log = log
         self._exposition = Exposition()
-        self._telemetry = Telemetry(named=configuration.named)
+        self._telemetry = telemetry
         self._telemetry.configuration_loaded(time.time())
         self._telemetry.watch_action_files(lambda: files.files)
         self._stopping = False  # No event: its lock is not for handlers of signals.
@@ -121,8 +136,16 @@ class _Exporter:
             telemetry_path=given.web_telemetry_path,
             reload=upkeep.reload if upkeep is not None and given.web_enable_lifecycle else None,
         )
-        server = Server(app, stopping=lambda: None if upkeep is None else upkeep.stop())
+        complaints = Complaints(self._log)
+        server = Server(
+            Access(app, self._policy, noted=complaints.note),
+            policy=self._policy,
+            noted=complaints.note,
+            stopping=lambda: self._stop_answering(upkeep),
+        )
         self._stop_serving = server.stop
+        # The loop gets its turn ten times as often as by default, should a thread be at work without a pause.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         with self._polling(upkeep):
             self._log.info(
                 "started",
@@ -143,7 +166,8 @@ class _Exporter:
                     self._log.warning("stopped before every action was polled")
                     return 1
                 time.sleep(_POLLED_CHECK_SECONDS)
-        if not _print(self._expose(openmetrics=False, names=None)):
+        text = self._expose(openmetrics=False, names=None)
+        if not _print(b"".join(text.slices(text.length))):
             return 1
         return int(self._fleet.failing)
 
@@ -181,13 +205,14 @@ class _Exporter:
         self._crashed = True
         self._stop()
 
-    def _expose(self, *, openmetrics: bool, names: Collection[str] | None) -> bytes:
-        actions = self._exposition.expose(openmetrics=openmetrics, names=names)
-        return actions + self._telemetry.expose(openmetrics=openmetrics, names=names)
+    def _expose(self, *, openmetrics: bool, names: Collection[str] | None) -> Text:
+        own = self._telemetry.expose(openmetrics=openmetrics, names=names)
+        return self._exposition.expose(openmetrics=openmetrics, names=names, tail=own)
 
     def _upkeep(self, interval_seconds: float, seen: Fingerprint | None) -> Upkeep:
         return Upkeep(
             reload=self._reload,
+            reload_others=self._reload_web,
             look=self._look,
             fingerprint=lambda: fingerprint(self._configuration.path),
             seen=seen,
@@ -195,8 +220,25 @@ class _Exporter:
             log=self._log,
         )
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether it serves TLS."""
+        return self._policy().context is not None
+
+    def _stop_answering(self, upkeep: Upkeep | None) -> None:
+        """Let nobody wait who would hold up the end."""
+        if upkeep is not None:
+            upkeep.stop()
+        if self._web is not None:
+            self._web.stop()
+
+    def _policy(self) -> Policy:
+        return _OPEN if self._web is None else self._web.policy
+
     def _look(self) -> None:
         self._fleet.look_at_keys()
+        if self._web is not None:
+            self._web.look()
         if self._files.look():
             self._fleet.track(self._files.tracked)
             self._conclude()
@@ -218,6 +260,10 @@ class _Exporter:
             stack.pop_all()
         return []
 
+    def _reload_web(self) -> list[str]:
+        """Load the web configuration anew, by itself; return what is wrong with it."""
+        return [] if self._web is None else self._web.reload()
+
     def _take_up(self, prepared: Prepared) -> None:
         configuration = prepared.configuration
         if configuration.state_path != self._configuration.state_path:
@@ -237,6 +283,26 @@ class _Exporter:
             self._warned = warnings
             for warning in warnings:
                 self._log.warning(warning)
+
+
+def _load(
+    given: argparse.Namespace, stack: contextlib.ExitStack, telemetry: Telemetry, log: FilteringBoundLogger
+) -> tuple[Configuration, WebFile | None]:
+    """Load both configurations; raise ConfigurationError with all that is wrong with either."""
+    problems: list[str] = []
+    try:
+        configuration = _demo(stack) if given.demo else config.load(given.config_file)
+    except ConfigurationError as error:
+        problems += error.problems
+    web = None
+    if given.web_config_file is not None:
+        try:
+            web = WebFile(given.web_config_file, log=log, result=telemetry.web_configuration_loaded)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+    return configuration, web
 
 
 def _expect_signals(given: argparse.Namespace) -> None:
@@ -320,8 +386,8 @@ def _demo(stack: contextlib.ExitStack) -> Configuration:
     )
 
 
-def _invitation(listening: socket.socket, telemetry_path: str) -> str:
-    base = f"http://{_shown_address(listening)}"
+def _invitation(listening: socket.socket, telemetry_path: str, *, encrypted: bool) -> str:
+    base = f"http{'s' if encrypted else ''}://{_shown_address(listening)}"
     width = len(base + telemetry_path)
     return f"""\
 A simulated tenant with a dozen script executions of two campaigns is being polled.

@@ -1,12 +1,13 @@
 """The state of actions as Prometheus text: pure rendering, and the rendered text of each action.
 
 The rule: a scrape is a read. An action's text is rendered when that action changes; a scrape joins what is
-there. The same sample lines serve both formats, text 0.0.4 and OpenMetrics 1.0: only the headers differ.
+there, a slice at a time, so that one that is read slowly holds no copy. The same sample lines serve both formats,
+text 0.0.4 and OpenMetrics 1.0: only the headers differ.
 """
 
 import re
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.status import STATUSES
@@ -120,42 +121,88 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+class Text:
+    """An exposition as of one moment, in pieces that all who ask share: ``length`` bytes in all."""
+
+    def __init__(
+        self, families: Sequence[tuple[bytes, int]], actions: Sequence[tuple[bytes, ...]], tail: bytes, length: int
+    ) -> None:
+        # The families' heads, and which of an action's texts is theirs.
+        self._families = families
+        self._actions = actions
+        self._tail = tail
+        self.length = length
+
+    def slices(self, size: int) -> Iterator[bytes]:
+        """Yield it in slices of that many bytes or a little more, the last one of what is left."""
+        pieces: list[bytes] = []
+        length = 0
+        for piece in self._pieces():
+            pieces.append(piece)
+            length += len(piece)
+            if length >= size:
+                yield b"".join(pieces)
+                pieces.clear()
+                length = 0
+        yield b"".join(pieces)
+
+    def _pieces(self) -> Iterator[bytes]:
+        for head, index in self._families:
+            yield head
+            for texts in self._actions:
+                yield texts[index]
+        yield self._tail
+
+
 class Exposition:
     """The rendered text of every action of every tenant; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._texts: dict[tuple[str | None, str], tuple[bytes, ...]] = {}
+        self._lengths = [0] * len(FAMILIES)
+        # Shared by all who ask until the next change, and never changed itself.
+        self._actions: list[tuple[bytes, ...]] | None = None
 
     def publish(self, tenant: str | None, state: ActionState) -> None:
         """Take over an action's new state; one without text, a retired one, leaves nothing behind."""
         texts = render(tenant, state)
         with self._lock:
-            if any(texts):
-                self._texts[tenant, state.action_id] = texts
-            else:
-                self._texts.pop((tenant, state.action_id), None)
+            self._replace((tenant, state.action_id), texts)
 
     def withdraw(self, tenant: str | None, action_ids: Iterable[str]) -> None:
         """Take actions that are not tracked any more out, all at one moment."""
         with self._lock:
             for action_id in action_ids:
-                self._texts.pop((tenant, action_id), None)
+                self._replace((tenant, action_id), ())
 
-    def expose(self, *, openmetrics: bool, names: Collection[str] | None = None) -> bytes:
-        """Join the text of all actions, each as of one moment; with ``names`` only the families named.
+    def expose(self, *, openmetrics: bool, names: Collection[str] | None = None, tail: bytes = b"") -> Text:
+        """Return the text of all actions, each as of one moment; with ``names`` only the families named.
 
-        A family without samples is left out. The text has no end mark: other families may follow.
+        A family without samples is left out. The text has no end mark but what the ``tail`` brings.
         """
         with self._lock:
-            actions = list(self._texts.values())
-        parts = []
-        for index, family in enumerate(FAMILIES):
-            if names is None or family.name in names:
-                samples = b"".join([texts[index] for texts in actions])
-                if samples:
-                    parts += [family.header(openmetrics=openmetrics), samples]
-        return b"".join(parts)
+            if self._actions is None:
+                self._actions = list(self._texts.values())
+            actions, lengths = self._actions, list(self._lengths)
+        wanted = [
+            (family.header(openmetrics=openmetrics), index)
+            for index, family in enumerate(FAMILIES)
+            if lengths[index] and (names is None or family.name in names)
+        ]
+        length = len(tail) + sum(len(head) + lengths[index] for head, index in wanted)
+        return Text(wanted, actions, tail, length)
+
+    def _replace(self, key: tuple[str | None, str], texts: tuple[bytes, ...]) -> None:
+        before = self._texts.get(key, ())
+        if any(texts):
+            self._texts[key] = texts
+        else:
+            self._texts.pop(key, None)
+        for sign, lines in ((-1, before), (1, texts)):
+            for index, line in enumerate(lines):
+                self._lengths[index] += sign * len(line)
+        self._actions = None
 
 
 def accepts_openmetrics(accept: str) -> bool:

@@ -40,6 +40,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="where to serve; may be repeated (:10642)",
     )
     flag(
+        "--web.config.file",
+        dest="web_config_file",
+        metavar="FILE",
+        type=_file,
+        help="TLS, client certificates, basic auth and headers, in the exporter-toolkit's format",
+    )
+    flag(
         "--web.telemetry-path",
         dest="web_telemetry_path",
         metavar="PATH",
@@ -88,6 +95,11 @@ def _told(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return read
+
+
+def _file(text: str) -> Path | None:
+    """Read a file's name; an empty one, which a template may leave, is as good as no flag."""
+    return Path(text) if text else None
 
 
 def _telemetry_path(text: str) -> str:

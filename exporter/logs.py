@@ -39,9 +39,9 @@ def configure(*, level: str, json: bool) -> FilteringBoundLogger:
     )
     log: FilteringBoundLogger = structlog.get_logger()
     logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
-    # What these two say of single requests would be a line per poll or scrape.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # What these say of single requests and connections would be a line per poll, scrape or client.
+    for name in ("urllib3", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return log
 
 

@@ -69,7 +69,7 @@ class Telemetry:
     ``named`` says whether tenants have names, and so whether their metrics have the ``tenant`` label.
     """
 
-    def __init__(self, *, named: bool) -> None:
+    def __init__(self, *, named: bool = False) -> None:
         # A switch of the client library's for the whole process: "_created" series double the counters.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # The library leaves it untyped.
         self._registry = CollectorRegistry(auto_describe=True)
@@ -86,6 +86,7 @@ class Telemetry:
             "When the configuration was last loaded successfully.",
             registry=self._registry,
         )
+        self._web_reload_successful: Gauge | None = None
         self._action_files = _ActionFileCollector()
         self._registry.register(self._action_files)
         self._state_failures = Counter(
@@ -123,6 +124,16 @@ class Telemetry:
     def configuration_refused(self) -> None:
         """Note that a configuration could not be used, and that the one before stays."""
         self._reload_successful.set(0)
+
+    def web_configuration_loaded(self, successfully: bool) -> None:  # noqa: FBT001 - handed on as a callable
+        """Note whether the web configuration file, as it is now, is in force; never called, there is none."""
+        if self._web_reload_successful is None:
+            self._web_reload_successful = Gauge(
+                f"{_PREFIX}_web_config_last_reload_successful",
+                "Whether the web configuration file, as it is now, is in force.",
+                registry=self._registry,
+            )
+        self._web_reload_successful.set(successfully)
 
     def watch_action_files(self, snapshot: Callable[[], Mapping[str, FileState]]) -> None:
         """Ask at each scrape how the action files are."""

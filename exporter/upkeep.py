@@ -18,6 +18,7 @@ from exporter.files import Settling
 from exporter.logs import origin
 
 _STOP_SECONDS = 0.5
+_DEFECT = "a defect of this exporter, see its log"
 _STOPPING = ["the exporter is stopping"]
 
 
@@ -58,15 +59,17 @@ class Upkeep:
     """A thread that reloads the configuration and looks at files until it is stopped.
 
     ``reload`` loads and takes up the configuration, and returns what is wrong with it if it cannot be used.
-    ``look`` looks at all other files, each ``look_seconds``. ``fingerprint`` says how the configuration file
-    looks from outside, ``seen`` how it did when it was loaded at the start; it is looked at each ``interval``
-    seconds, 0 for never.
+    ``reload_others`` does the like for what else is read anew when somebody asks, and tells of it itself.
+    ``look`` looks at all other files, each ``look_seconds``. ``fingerprint`` says how the configuration file looks
+    from outside, ``seen`` how it did when it was loaded at the start; it is looked at each ``interval`` seconds, 0
+    for never.
     """
 
     def __init__(
         self,
         *,
         reload: Callable[[], list[str]],
+        reload_others: Callable[[], list[str]] = list,
         look: Callable[[], None],
         fingerprint: Callable[[], object],
         seen: object,
@@ -76,6 +79,7 @@ class Upkeep:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._reload = reload
+        self._reload_others = reload_others
         self._look = look
         self._fingerprint = fingerprint
         self._log = log
@@ -127,7 +131,7 @@ class Upkeep:
             if order is _Order.RELOAD:
                 with self._lock:
                     waiting = list(self._waiting)
-                self._answer(waiting, self._load(asked=True))
+                self._answer(waiting, self._load_all())
             now = time.monotonic()
             if now >= self._tick_at:
                 self._tick_at = now + self._tick_seconds
@@ -161,6 +165,14 @@ class Upkeep:
             if changed:
                 self._load(asked=False)
 
+    def _load_all(self) -> list[str]:
+        problems = self._load(asked=True)
+        try:
+            return [*problems, *self._reload_others()]
+        except Exception as error:  # noqa: BLE001 - what runs goes on
+            self._log.error("defect in a reload", **origin(error))
+            return [*problems, _DEFECT]
+
     def _load(self, *, asked: bool) -> list[str]:
         """Reload, and tell what is wrong: again only if somebody asked for it, or it is something else."""
         try:
@@ -169,7 +181,7 @@ class Upkeep:
             self._watch.loaded(seen, refused=bool(problems))
         except Exception as error:  # noqa: BLE001 - what runs goes on
             self._log.error("defect in a reload", **origin(error))
-            problems = ["a defect of this exporter, see its log"]
+            problems = [_DEFECT]
         if asked or problems != self._told:
             for problem in problems:
                 self._log.error("configuration not reloaded", problem=problem)

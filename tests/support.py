@@ -183,6 +183,8 @@ class HttpProcess(BackgroundProcess):
     """A program in the background that serves HTTP at ``url``, which has no slash at its end."""
 
     url: str
+    credentials: tuple[str, str] | None = None
+    """The user name and password that requests are made with."""
 
     def get(self, path: str, *, parameters: Mapping[str, str] | None = None, **headers: str) -> requests.Response:
         """Get a path, with headers by name: ``accept_encoding="gzip"``. No proxy, no redirects followed."""
@@ -202,6 +204,7 @@ class HttpProcess(BackgroundProcess):
                 self.url + path,
                 params=parameters,
                 headers={name.replace("_", "-"): value for name, value in headers.items()},
+                auth=self.credentials,
                 allow_redirects=False,
                 timeout=TIMEOUT_SECONDS,
             )

@@ -5,11 +5,9 @@ exposition is joined and compressed in a thread.
 """
 
 import asyncio
-import gzip
 import html
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -19,30 +17,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter import __version__
-from exporter.exposition import (
-    OPENMETRICS_CONTENT_TYPE,
-    TEXT_CONTENT_TYPE,
-    accepts_gzip,
-    accepts_openmetrics,
-)
+from exporter.web.metrics import Expose, answer
 
 Reload = Callable[[], Future[list[str]]]
 """Begins to reload the configuration; the future has what is wrong with it, nothing if it is in use now."""
 
 
-class Expose(Protocol):
-    """Renders the whole exposition, or only the families that are named."""
-
-    def __call__(self, *, openmetrics: bool, names: Collection[str] | None) -> bytes:
-        """Return the text, OpenMetrics with its end mark."""
-        ...
-
-
 HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
 RELOAD_PATH = "/-/reload"
-
-_GZIP_LEVEL = 1  # Nearly as small as at higher levels for text this repetitive, and several times faster.
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -74,21 +57,7 @@ def create_app(
     """
 
     async def metrics(request: Request) -> Response:
-        openmetrics = accepts_openmetrics(",".join(request.headers.getlist("accept")))
-        compressed = accepts_gzip(",".join(request.headers.getlist("accept-encoding")))
-        names = request.query_params.getlist("name[]") or None
-
-        def body() -> bytes:
-            text = expose(openmetrics=openmetrics, names=names)
-            return gzip.compress(text, _GZIP_LEVEL) if compressed else text
-
-        headers = {
-            "Content-Type": OPENMETRICS_CONTENT_TYPE if openmetrics else TEXT_CONTENT_TYPE,
-            "Vary": "Accept, Accept-Encoding",
-        }
-        if compressed:
-            headers["Content-Encoding"] = "gzip"
-        return Response(await run_in_threadpool(body), headers=headers)
+        return await answer(request, expose)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("Cortex XDR exporter is healthy.\n")
@@ -126,7 +95,7 @@ def _reloading(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
         if not problems:
             return PlainTextResponse("The configuration was reloaded.\n")
         lines = "".join(f"{problem}\n" for problem in problems)
-        return PlainTextResponse(f"The configuration was not reloaded:\n{lines}", status_code=500)
+        return PlainTextResponse(f"Not reloaded:\n{lines}", status_code=500)
 
     return reloading
 

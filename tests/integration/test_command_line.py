@@ -64,7 +64,7 @@ def test_version_is_printed(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--config.fil=x"], "unrecognized arguments: --config.fil=x"),
-        (["--web.config.file=x"], "unrecognized arguments: --web.config.file=x"),
+        (["--web.config=x"], "unrecognized arguments: --web.config=x"),
         (["--log.level=loud"], "argument --log.level: invalid choice: 'loud'"),
         (["--demo", "--config.file=x"], "argument --demo: not allowed with argument --config.file"),
         (["--once", "--config.check"], "argument --config.check: not allowed with argument --once"),
@@ -104,6 +104,24 @@ def test_broken_configuration_exits_with_2_and_names_every_problem(tmp_path: Pat
     assert (code, output) == (2, "")
     assert sorted(log.splitlines()) == sorted(expected.splitlines())
     assert run("--config.check", cwd=tmp_path) == (2, "", log)
+
+
+def test_problems_of_both_configurations_are_told_at_once(tmp_path: Path) -> None:
+    """The web configuration is checked together with the other one."""
+    write(tmp_path, {"api": api_section("https://api-acme.example", key_id=""), "actions": [1]})
+    (tmp_path / "web.yaml").write_text("http_server_config: {http2: true}\n")
+    problems = (
+        "config.yaml: api.key_id: must be the key's number, in plain decimal\n"
+        "web.yaml: http_server_config.http2: must be false or left out: this server speaks HTTP/1.1 alone\n"
+    )
+    for mode in ("--config.check", "--once", "--log.level=info"):
+        assert run(mode, "--web.config.file=web.yaml", cwd=tmp_path) == (2, "", problems)
+
+
+def test_web_configuration_without_a_name_is_none(tmp_path: Path) -> None:
+    """An empty name, as a template may leave it, is as good as no flag."""
+    write(tmp_path, {"api": api_section("https://api-acme.example"), "actions": [1]})
+    assert run("--config.check", "--web.config.file=", cwd=tmp_path)[0] == 0
 
 
 def test_missing_configuration_exits_with_2(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_broken_configuration_leaves_the_running_one(
         lines = [f"{path}: {line}\n" for line in expected]
         assert process.reload(text) == (  # type: ignore[arg-type]  # A mapping or text.
             500,
-            "The configuration was not reloaded:\n" + "".join(lines),
+            "Not reloaded:\n" + "".join(lines),
         )
         problems += [{"problem": line.rstrip("\n")} for line in lines]
         assert reload_state(process) == (0.0, loaded)

@@ -274,7 +274,9 @@ def test_example_loads_and_has_every_key(tmp_path: Path) -> None:
     assert configuration == Configuration(
         tenants=(Tenant(api=acme, actions=actions),), path=tmp_path / "config.yaml"
     )
-    keys = {key for section in Section.__subclasses__() for key in section.model_fields}
+    # The web configuration file has sections of its own.
+    sections = [section for section in Section.__subclasses__() if section.__module__ == Section.__module__]
+    keys = {key for section in sections for key in section.model_fields}
     assert keys - set(re.findall(r"^[\s#-]*(\w+):", text, re.MULTILINE)) == set()
 
 

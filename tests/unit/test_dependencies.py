@@ -20,7 +20,7 @@ ANYONE = "anyone"
 ROOMS: dict[str, set[str] | str] = {
     "": set(),
     "errors": set(),
-    CONFIG: {"durations", "errors", "files", "ratelimit"},
+    CONFIG: {"durations", "errors", "files", "ratelimit", "web.tls"},
     "durations": set(),
     "files": set(),
     "flags": {"durations", "logs", "web.app", "web.server"},
@@ -50,8 +50,21 @@ ROOMS: dict[str, set[str] | str] = {
     },
     "upkeep": {"files", "logs"},
     "web": set(),
-    "web.app": {"exposition"},
-    "web.server": {"errors"},
+    "web.tls": {"errors"},
+    "web.token_bucket": set(),
+    "web.passwords": {"errors", "key_file"},
+    "web.policy": {"web.passwords", "web.token_bucket"},
+    "web.access": {"logs", "web.complaints", "web.passwords", "web.policy"},
+    "web_file": {CONFIG, "errors", "files", "web.passwords", "web.policy", "web.token_bucket"},
+    "web.app": {"web.metrics"},
+    "web.room": set(),
+    "web.complaints": set(),
+    "web.guard": {"web.access", "web.complaints", "web.room"},
+    "web.listener": {"web.complaints", "web.guard", "web.policy", "web.room"},
+    "web.metrics": {"exposition"},
+    "web.server": {
+        *("errors", "logs", "web.complaints", "web.guard", "web.listener", "web.policy", "web.room", "web.tls"),
+    },
     SIMULATOR: set(),
     "cli": ANYONE,
     "__main__": {"cli"},
@@ -59,21 +72,28 @@ ROOMS: dict[str, set[str] | str] = {
 
 # Who may import what is neither ours nor the standard library's.
 LIBRARIES = {
+    "bcrypt": {"web.passwords"},
     "certifi": {"cortex"},
-    "httptools": {SIMULATOR},
+    "httptools": {SIMULATOR, "web.guard"},
     "prometheus_client": {"telemetry"},
     "pydantic": {CONFIG, "cli"},
     "pydantic_core": {CONFIG},
     "requests": {"cortex", "transport"},
-    "starlette": {"web.app", "web.server"},
-    "structlog": {"cli", "fleet", "journal", "key_file", "logs", "state_file", "tracking", "upkeep"},
+    "starlette": {"web.access", "web.app", "web.metrics", "web.server"},
+    "structlog": {
+        *("cli", "fleet", "journal", "key_file", "logs", "state_file", "tracking", "upkeep", "web.complaints"),
+        "web_file",
+    },
     "urllib3": {"cortex", "transport"},
-    "uvicorn": {"web.server"},
+    "uvicorn": {"web.guard", "web.server"},
     "yaml": {CONFIG},
 }
 
 # What decides and renders has no input, no output, no clock and no threads; the last renders for several.
-PURE = ("status", "schedule", "ratelimit", "patience", "store", "exposition")
+PURE = (
+    *("status", "schedule", "ratelimit", "patience", "store", "exposition"),
+    "web.token_bucket",
+)
 IMPURE = {
     *("asyncio", "concurrent", "contextvars", "datetime", "http", "io", "logging", "multiprocessing", "os"),
     *("pathlib", "queue", "select", "selectors", "shutil", "signal", "socket", "socketserver", "sqlite3", "ssl"),
@@ -160,9 +180,9 @@ def test_drawing_has_no_cycle() -> None:
 
 @pytest.mark.parametrize("room", [CONFIG, "cli"])
 def test_composition_root_alone_imports(room: str) -> None:
-    """The configuration is taken up by cli and its fleet, and cli is imported by the package's entry alone."""
+    """The configurations are taken up by cli, its fleet and the web file; cli by the package's entry alone."""
     importers = {room_of(module) for module in MODULES for name in ours(module) if room_of(name) == room}
-    assert importers - {room} == ({"__main__"} if room == "cli" else {"cli", "fleet"})
+    assert importers - {room} == ({"__main__"} if room == "cli" else {"cli", "fleet", "web_file"})
 
 
 def test_libraries_are_imported_where_they_belong() -> None:

@@ -16,6 +16,7 @@ from exporter.exposition import (
     OPENMETRICS_CONTENT_TYPE,
     TEXT_CONTENT_TYPE,
     Exposition,
+    Text,
     accepts_gzip,
     accepts_openmetrics,
     escape,
@@ -105,7 +106,14 @@ def exposed(*states: tuple[str | None, ActionState], openmetrics: bool = False) 
     exposition = Exposition()
     for tenant, state in states:
         exposition.publish(tenant, state)
-    return exposition.expose(openmetrics=openmetrics).decode()
+    return whole(exposition.expose(openmetrics=openmetrics))
+
+
+def whole(text: Text) -> str:
+    """Return an exposition as one text, of which it knew the length."""
+    joined = b"".join(text.slices(64))
+    assert len(joined) == text.length
+    return joined.decode()
 
 
 def with_heads(heads: str, *samples: str) -> str:
@@ -274,7 +282,7 @@ def test_withdrawn_actions_leave_nothing() -> None:
     exposition.withdraw("a", ["3", "1", "none"])
     exposition.withdraw(None, ["2"])
     exposition.withdraw("c", [])
-    assert exposition.expose(openmetrics=False).decode() == exposed(*states[1:2], *states[3:])
+    assert whole(exposition.expose(openmetrics=False)) == exposed(*states[1:2], *states[3:])
 
 
 def test_withdrawn_action_may_come_back() -> None:
@@ -285,7 +293,33 @@ def test_withdrawn_action_may_come_back() -> None:
         exposition.publish(None, state)
     exposition.withdraw(None, ["1"])
     exposition.publish(None, first)
-    assert exposition.expose(openmetrics=False).decode() == exposed((None, second), (None, first))
+    assert whole(exposition.expose(openmetrics=False)) == exposed((None, second), (None, first))
+
+
+@pytest.mark.parametrize("size", [1, 100, 500, 10_000])
+def test_text_comes_in_slices(size: int) -> None:
+    """No slice but the last is smaller than asked for, none is larger by more than an action's lines."""
+    exposition = Exposition()
+    for number in range(10):
+        exposition.publish(None, replace(ACTIVE, action_id=str(number)))
+    text = exposition.expose(openmetrics=False, tail=b"# EOF\n")
+    slices = list(text.slices(size))
+    assert all(size <= len(piece) < size + len(ENDPOINTS) for piece in slices[:-1])
+    assert b"".join(slices).endswith(b"# EOF\n")
+    assert sum(len(piece) for piece in slices) == text.length
+
+
+def test_text_stays_as_it_was() -> None:
+    """What was asked for before a change is of one moment, however late it is read."""
+    exposition = Exposition()
+    exposition.publish(None, ACTIVE)
+    before = exposition.expose(openmetrics=False)
+    slices = before.slices(1)
+    first = next(slices)
+    exposition.publish(None, ActionState("226", ()))
+    exposition.withdraw(None, [ACTIVE.action_id])
+    assert b"".join([first, *slices]).decode() == exposed((None, ACTIVE))
+    assert whole(exposition.expose(openmetrics=False)) == exposed((None, ActionState("226", ())))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +342,7 @@ def test_names_leave_only_the_families_named(
     exposition.publish(None, ACTIVE)
     samples = (ENDPOINTS, INFO, LABELS, SUCCESS, "", LAST_SUCCESS, LAST_CHANGE)
     expected = with_heads(heads, *(text if index in families else "" for index, text in enumerate(samples)))
-    assert exposition.expose(openmetrics=openmetrics, names=names).decode() == expected
+    assert whole(exposition.expose(openmetrics=openmetrics, names=names)) == expected
 
 
 def test_content_types_are_those_of_the_formats() -> None:

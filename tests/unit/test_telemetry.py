@@ -281,6 +281,16 @@ def test_refused_configuration_keeps_the_time_of_the_last_good_one() -> None:
     assert values() == [2_000.0, 1.0]
 
 
+def test_web_configuration_is_told_of_where_there_is_one() -> None:
+    """Without a web configuration there is no metric; with one it says whether the file, as it is, is in force."""
+    telemetry = Telemetry()
+    name = f"{PREFIX}_web_config_last_reload_successful"
+    assert families_of(telemetry, name) == []
+    for successfully in (True, False, True):
+        telemetry.web_configuration_loaded(successfully)
+        assert [family[3] for family in families_of(telemetry, name)] == [[(name, {}, float(successfully))]]
+
+
 def test_action_files_are_asked_for_at_each_scrape() -> None:
     """Each file is read well or not, with the number of its entries that are ignored; one that is gone is gone."""
     telemetry = Telemetry(named=False)

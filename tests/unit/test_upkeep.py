@@ -126,6 +126,7 @@ class Bench:
         self.ticks = 0
         self.file: object = "first"
         self.problems: list[str] = []
+        self.problems_of_others: list[str] = []
         self.failure: Exception | None = None
         self.look_failure: Exception | None = None
         self.looks_failure: Exception | None = None
@@ -141,6 +142,7 @@ class Bench:
         """Make an upkeep of it."""
         return Upkeep(
             reload=self._reload,
+            reload_others=lambda: self.problems_of_others,
             look=self._look,
             fingerprint=self._looks,
             seen=self.file,
@@ -204,6 +206,22 @@ def test_reload_tells_whether_it_was_of_use() -> None:
     told = [line for line in bench.lines if line[0] == REFUSED]
     assert told[:4] == [(REFUSED, "a: b"), (REFUSED, "c: d")] * 2
     assert bench.lines == told
+
+
+def test_what_is_read_beside_the_configuration_is_part_of_a_reload_that_is_asked_for() -> None:
+    """What is wrong there is told to whoever asks; it gives no reason to try the configuration again."""
+    bench = Bench()
+    bench.problems_of_others = ["web: b"]
+    with bench.running() as upkeep:
+        assert upkeep.reload().result(TIMEOUT_SECONDS) == ["web: b"]
+        bench.problems = ["a: b"]
+        assert upkeep.reload().result(TIMEOUT_SECONDS) == ["a: b", "web: b"]
+        bench.problems = []
+        assert upkeep.reload().result(TIMEOUT_SECONDS) == ["web: b"]
+        bench.ticks_on()
+        after = bench.reloads
+        bench.ticks_on()
+        assert bench.reloads == after
 
 
 def test_signal_reloads() -> None:
