@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench soak clean lint
+.PHONY: help demo check test bench soak screenshots clean lint
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  PYTHON=$(PYTHON) makes $(VENV); the demo listens on PORT=$(PORT).'
 
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev ## Measure a scrape and memory beside plain prometheus-clien
 
 soak: $(VENV)/.dev ## Inject faults by chance for MINUTES=10, then check that every metric is true; SEED= repeats a run
 	@PYTHONPATH=tests $(BIN)/python -m soak.campaign --minutes=$(MINUTES) $(if $(SEED),--seed=$(SEED))
+
+screenshots: $(VENV)/.dev ## Take the pictures of the status page in docs/images, of the demo, with Chromium
+	@PYTHONPATH=tests $(BIN)/python tests/screenshots.py docs/images
 
 clean: ## Remove the virtual environment and whatever tools left behind
 	@rm -rf $(VENV) .cache build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -3,12 +3,13 @@
 Data goes one way, and so do imports (asserted by tests/unit/test_dependencies.py)::
 
     tracking ─▶ schedule, ratelimit, patience ─▶ poller ─▶ store ─▶ exposition ─▶ web
-                                                   │         └────▶ state_file
+                                                   │        │└────▶ survey ─▶ overview ─▶ web
+                                                   │        └─────▶ state_file
                                 transport ◀─ cortex ─▶ status
 
 ``cli`` alone knows them all. What ``config`` says becomes pollers in ``fleet``, at the start and with each reload,
-which ``upkeep`` looks after. ``schedule``, ``ratelimit``, ``patience``, ``status``, ``store`` and ``exposition``
-decide and render: they do no input or output and take the time as an argument.
+which ``upkeep`` looks after. ``schedule``, ``ratelimit``, ``patience``, ``status``, ``pace``, ``store``,
+``survey`` and ``exposition`` decide and render: they do no input or output and take the time as an argument.
 """
 
 __version__ = "0.1.0"

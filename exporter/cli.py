@@ -24,6 +24,7 @@ from exporter.exposition import Exposition, Text
 from exporter.files import Fingerprint, fingerprint, gives_once
 from exporter.fleet import Fleet, Prepared
 from exporter.state_file import StateFile, StateFileInUseError
+from exporter.survey import survey
 from exporter.telemetry import Telemetry
 from exporter.tracking import ActionFiles
 from exporter.upkeep import Upkeep
@@ -132,6 +133,7 @@ class _Exporter:
         upkeep = None if given.demo else self._upkeep(given.config_auto_reload_interval, seen)
         app = create_app(
             expose=self._expose,
+            overview=lambda query: survey(self._fleet.tenants(), query, time.time()),
             ready=lambda: self._fleet.ready,
             telemetry_path=given.web_telemetry_path,
             reload=upkeep.reload if upkeep is not None and given.web_enable_lifecycle else None,

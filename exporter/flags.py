@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter import __version__, durations, logs
-from exporter.web.app import HEALTHY_PATH, READY_PATH, RELOAD_PATH
+from exporter.web.app import OWN_PATHS
 from exporter.web.server import parse_address
 
 T = TypeVar("T")
@@ -103,7 +103,6 @@ def _file(text: str) -> Path | None:
 
 
 def _telemetry_path(text: str) -> str:
-    taken = text in {HEALTHY_PATH, READY_PATH, RELOAD_PATH}
-    if taken or not re.match("/(?!/)", text) or not text.isprintable() or set(text) & set(" ?#{}%"):
+    if text in OWN_PATHS or not re.match("/(?!/)", text) or not text.isprintable() or set(text) & set(" ?#{}%"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path of its own, such as /metrics")
     return text

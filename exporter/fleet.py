@@ -7,6 +7,7 @@ not at all. What stays keeps its state; a tenant at another URL is another tenan
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +17,7 @@ from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.exposition import Exposition
 from exporter.journal import Journal
 from exporter.key_file import KeyFile, Secret
+from exporter.overview import TenantState
 from exporter.poller import Changes, Pacing, TenantPoller, max_workers
 from exporter.state_file import StateFile
 from exporter.store import ActionState, Phase, Record, Source
@@ -123,6 +125,8 @@ class Fleet:
         members = stays | begun
         self._track(members, tracked)
         self._members = {name: members[name] for name in wanted}
+        for member in ended.values():
+            self._forget(_source(member.tenant), member.poller.action_ids)
         for name, member in begun.items():
             self._telemetry.watch_tenant(name, member.poller.snapshot)
             if self._running:
@@ -164,6 +168,34 @@ class Fleet:
             source = _source(member.tenant)
             for record in member.poller.records():
                 yield source, record
+
+    def tenants(self) -> list[TenantState]:
+        """Return all that is known of the tenants, of each as of one moment, in the order of the configuration."""
+        interval_seconds = self._poll.interval_seconds
+        tenants = []
+        for member in self._members.values():
+            snapshot, states = member.poller.census()
+            api = member.tenant.api
+            tenants.append(
+                TenantState(
+                    name=member.tenant.name,
+                    host=urlsplit(api.url).netloc,
+                    budget=api.requests_per_second,
+                    interval_seconds=interval_seconds,
+                    up=snapshot.up,
+                    failure=snapshot.failure,
+                    failure_detail=snapshot.failure_detail,
+                    phases=snapshot.phases,
+                    lag_seconds=snapshot.lag_seconds,
+                    rate_limit=snapshot.rate_limit,
+                    rate_demand=snapshot.rate_demand,
+                    rate_used=snapshot.rate_used,
+                    throttled=snapshot.throttled,
+                    states=states,
+                    at=snapshot.at,
+                )
+            )
+        return tenants
 
     @property
     def unfinished(self) -> list[int]:
@@ -244,17 +276,19 @@ class Fleet:
             before.client.close()
 
     def _end(self, member: _Member) -> None:
+        """End a tenant's polls and series; its poller still holds its actions, for whoever reads of them now."""
         name = member.tenant.name
         member.poller.stop()
-        self._tell(name, member.poller.track({}, {}))
-        self._forget(_source(member.tenant))
+        action_ids = member.poller.action_ids
+        self._exposition.withdraw(name, action_ids)
+        self._tell(name, Changes(added=(), removed=action_ids, relabelled=()))
         member.access.client.close()
         self._telemetry.remove_tenant(name)
 
-    def _forget(self, source: Source) -> None:
+    def _forget(self, source: Source, tracked: Collection[str] = ()) -> None:
         records = self._remembered.pop(source, {})
         if self._memory is not None:
-            self._memory.forget(source, list(records))
+            self._memory.forget(source, [*records, *tracked])
 
     def _log_of(self, name: str | None) -> FilteringBoundLogger:
         return self._log if name is None else self._log.bind(tenant=name)

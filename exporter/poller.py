@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from exporter.advice import DEFECT, NO_THREAD
 from exporter.cortex import timed_out
 from exporter.errors import (
     PollError,
@@ -150,6 +151,8 @@ class TenantPoller:
         self._stopping = False
         self._restored = False
         self._up: bool | None = None
+        # Of the last finished request, in words: an error would keep its stack alive.
+        self._failure: tuple[Reason, str] | None = None
         self._flights: dict[_Flight, None] = {}  # In the order of their starts.
         self._wakes_at = math.inf
         self._workers: Workers[_Flight] = Workers(
@@ -222,6 +225,12 @@ class TenantPoller:
             self._changed.notify_all()
         return Changes(tuple(added), tuple(removed), tuple(relabelled))
 
+    @property
+    def action_ids(self) -> tuple[str, ...]:
+        """The IDs of the tracked actions."""
+        with self._changed:
+            return tuple(self._store)
+
     def records(self) -> list[Record]:
         """Return what is known of every action, polled or not, as it should outlive a restart."""
         with self._changed:
@@ -251,13 +260,28 @@ class TenantPoller:
     def snapshot(self) -> TenantSnapshot:
         """Say how the tenant is at this moment."""
         with self._changed:
-            return TenantSnapshot(
-                up=self._up,
-                phases=self._store.phases,
-                lag_seconds=self._schedule.lag(self._clock()),
-                rate_limit=self._rate.requests_per_second,
-                rate_demand=self._schedule.demand,
-            )
+            return self._snapshot()
+
+    def census(self) -> tuple[TenantSnapshot, list[ActionState]]:
+        """Say how the tenant and each of its actions are, all at one moment."""
+        with self._changed:
+            return self._snapshot(), self._store.states
+
+    def _snapshot(self) -> TenantSnapshot:
+        now = self._clock()
+        reason, detail = self._failure or (None, None)
+        return TenantSnapshot(
+            up=self._up,
+            phases=self._store.phases,
+            lag_seconds=self._schedule.lag(now),
+            rate_limit=self._rate.requests_per_second,
+            rate_demand=self._schedule.demand,
+            rate_used=self._rate.used(now),
+            throttled=self._rate.reduced,
+            failure=reason,
+            failure_detail=detail,
+            at=now,
+        )
 
     def _restore(self, remembered: list[tuple[Record, Labels]]) -> None:
         now, wall_now = self._clock(), self._wall_clock()
@@ -338,7 +362,7 @@ class TenantPoller:
         try:
             self._workers.take(flight)
         except RuntimeError:  # The process has as many threads as it may.
-            self._end(flight, TransientError(Reason.CONNECTION, "no thread can be started"), now)
+            self._end(flight, TransientError(Reason.CONNECTION, NO_THREAD), now)
 
     def _carry(self, flight: _Flight) -> None:
         outcome = self._ask(flight)
@@ -358,7 +382,7 @@ class TenantPoller:
         except Exception as error:  # noqa: BLE001 - a defect must cost this poll only, and be seen
             with self._changed:
                 self._journal.defect(flight.action_id, error)
-            return UnexpectedReplyError(Reason.BAD_RESPONSE, "a defect of this exporter")
+            return UnexpectedReplyError(Reason.BAD_RESPONSE, DEFECT)
 
     def _end(self, flight: _Flight, outcome: Status | PollError, now: float) -> None:
         """Record the end of a flight, unless it has been given up or polling stops."""
@@ -369,13 +393,14 @@ class TenantPoller:
         self._telemetry.finished(now - flight.started, failure)
         # That an action does not exist is a good answer of a tenant that is well.
         self._up = failure in (None, Reason.NOT_FOUND)
+        self._failure = (outcome.reason, outcome.detail) if isinstance(outcome, PollError) else None
         was_well = self._patience.well
         self._adapt(flight, outcome, now)
         # An action may have retired, or be tracked no more, or again, since the flight left.
         if not flight.wanted or self._store[flight.action_id].retired:
             return
         if isinstance(outcome, PollError):
-            self._store.failed(flight.action_id, outcome.reason)
+            self._store.failed(flight.action_id, outcome.reason, outcome.detail)
             self._plan_after(flight, outcome, now, was_well=was_well)
             self._journal.failed(flight.action_id, outcome)
         else:

@@ -5,6 +5,7 @@ never bunched, and time that was not used is lost and not saved up. Throttling h
 success brings it back slowly.
 """
 
+import math
 import random
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ PACE = 0.98
 
 _LOWEST = 0.1  # Requests per second that throttling leaves: a load to nobody, and still a way back.
 _RECOVERY_SECONDS = 120.0  # From nothing to the configured rate, by successes all along.
+_USE_SECONDS = 60.0  # The time constant of how much was used of late.
+_SHORTEST_USE_SECONDS = 1.0  # In less, one request would look like many per second.
 _LONGEST_CREDIT_SECONDS = 10.0  # What one success is good for, after however long a silence.
 
 
@@ -30,7 +33,9 @@ class RateLimit:
         self._allowed = requests_per_second
         self._longest_pause = longest_pause
         self._jitter = jitter
+        self._began_at: float | None = None
         self._left_at = float("-inf")
+        self._used = 0.0  # As of the last request; too low for the time in which nothing was counted yet.
         self._paused_until = float("-inf")
         self._reduced_at = float("-inf")
         self._grown_at = float("-inf")
@@ -59,7 +64,19 @@ class RateLimit:
 
     def take(self, now: float) -> None:
         """Count a request that leaves now. It must be no earlier than :attr:`ready_at`."""
+        self._used = self._faded(now) + 1 / _USE_SECONDS
         self._left_at = now
+        self._began_at = now if self._began_at is None else self._began_at
+
+    def used(self, now: float) -> float:
+        """Return how many requests per second left of late, those of the last minute or so counting most."""
+        if self._began_at is None:
+            return 0.0
+        counted_seconds = max(now - self._began_at, _SHORTEST_USE_SECONDS)
+        return self._faded(now) / -math.expm1(-counted_seconds / _USE_SECONDS)
+
+    def _faded(self, now: float) -> float:
+        return self._used * math.exp(min(0.0, self._left_at - now) / _USE_SECONDS)
 
     def throttled(self, left_at: float, now: float) -> None:
         """Halve the rate, once for all the requests that were under way, because one of them was too many."""

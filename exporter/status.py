@@ -6,8 +6,9 @@ a reason. Nothing in between is guessed. The vendor's spelling stops here.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NoReturn
 
 from exporter.errors import (
@@ -33,7 +34,9 @@ STATUSES = (
 """The statuses that an endpoint can have within an action, in the order of :attr:`Status.counts`."""
 
 _FIELDS = tuple(f"endpoints_{status}" for status in STATUSES)
-_UNFINISHED_COUNTS = tuple(STATUSES.index(name) for name in ("pending", "in_progress", "pending_abort"))
+_unfinished: Callable[[tuple[int, ...]], tuple[int, ...]] = itemgetter(
+    *(STATUSES.index(name) for name in ("pending", "in_progress", "pending_abort"))
+)
 _FINISHED = frozenset(
     {
         "CANCELED",
@@ -82,7 +85,17 @@ class Status:
 
         An unknown status counts as unfinished: polled too often is better than a count that is given up.
         """
-        return self.general_status in _FINISHED and not any(self.counts[i] for i in _UNFINISHED_COUNTS)
+        return self.general_status in _FINISHED and not any(_unfinished(self.counts))
+
+    @property
+    def total(self) -> int:
+        """How many endpoints the action has."""
+        return sum(self.counts)
+
+    @property
+    def unfinished(self) -> int:
+        """How many endpoints still have to move: those pending, in progress, or about to be aborted."""
+        return sum(_unfinished(self.counts))
 
 
 def read_reply(http_status: int, body: bytes) -> Status:

@@ -6,10 +6,11 @@ hears of each change once. Old counts are withdrawn when they are stale, never r
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from exporter.errors import Reason
+from exporter.pace import Pace
 from exporter.status import Status
 
 Labels = tuple[tuple[str, str], ...]
@@ -40,6 +41,11 @@ class ActionState:
     ``status`` is that of the last successful poll, None before the first; ``failure`` is why the last poll
     failed, None if it succeeded or there was none. ``settled_at`` is when the counts were first seen to be
     final, None while they are not. ``stale`` says that the counts are too old to be shown.
+
+    ``failure_detail`` is what the API, or the client, said of the failure, in one line. ``pace`` is how fast
+    endpoints finish, None before the first success and once the counts are final; ``read_at`` is the time of the
+    last success by the monotonic clock, which no step of the wall clock moves. States are compared by neither, and
+    none of the three outlives a restart.
     """
 
     action_id: str
@@ -47,11 +53,14 @@ class ActionState:
     polled: bool = False
     status: Status | None = None
     failure: Reason | None = None
+    failure_detail: str | None = None
     last_success: float | None = None
     last_change: float | None = None
     settled_at: float | None = None
     stale: bool = False
     retired: bool = False
+    pace: Pace | None = field(default=None, compare=False)
+    read_at: float | None = field(default=None, compare=False)
 
     @property
     def settled(self) -> bool:
@@ -117,6 +126,11 @@ class Store:
         return self._states[action_id]
 
     @property
+    def states(self) -> list[ActionState]:
+        """The states of the tracked actions, as they are now."""
+        return list(self._states.values())
+
+    @property
     def phases(self) -> Mapping[Phase, int]:
         """How many actions are in each phase."""
         return {phase: self._phases[phase] for phase in Phase}
@@ -159,10 +173,13 @@ class Store:
             polled=True,
             status=status,
             failure=None,
+            failure_detail=None,
             last_success=wall_now,
             last_change=wall_now if changed else old.last_change,
             settled_at=settled_at,
             stale=False,
+            pace=None if status.settled else _pace(old, status, now),
+            read_at=now,
         )
         self._fresh_since.pop(action_id, None)
         if not new.settled:
@@ -173,9 +190,9 @@ class Store:
         self._set(new)
         return new
 
-    def failed(self, action_id: str, reason: Reason) -> None:
-        """Record that a poll gave no status; the counts stay as they were read."""
-        self._set(replace(self._states[action_id], polled=True, failure=reason))
+    def failed(self, action_id: str, reason: Reason, detail: str | None = None) -> None:
+        """Record that a poll gave no status, and what was said of it; the counts stay as they were read."""
+        self._set(replace(self._states[action_id], polled=True, failure=reason, failure_detail=detail))
 
     @property
     def expires_at(self) -> float:
@@ -200,6 +217,14 @@ class Store:
         self._phases[new.phase] += 1
         self._states[new.action_id] = new
         self._publish(new)
+
+
+def _pace(old: ActionState, status: Status, now: float) -> Pace:
+    """Return the pace that a poll leaves, which the first one of this process, or of a new start, begins."""
+    if old.pace is None or old.status is None:
+        return Pace(now)
+    finished = (status.total - status.unfinished) - (old.status.total - old.status.unfinished)
+    return old.pace.after(finished, now)
 
 
 def _older_than(since: dict[str, float], limit: float) -> list[str]:

@@ -35,13 +35,22 @@ _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class TenantSnapshot:
-    """What a tenant's poller says of itself at one moment; ``up`` is None before the first answer."""
+    """What a tenant's poller says of itself at one moment; ``up`` is None before the first answer.
+
+    Rates are in requests per second: allowed at the moment, asked for by the intervals, sent of late. ``failure``
+    is why the last finished request failed, with what was said of it. ``at`` is the moment by the monotonic clock.
+    """
 
     up: bool | None
     phases: Mapping[Phase, int]
     lag_seconds: float
     rate_limit: float
     rate_demand: float
+    rate_used: float = 0.0
+    throttled: bool = False
+    failure: Reason | None = None
+    failure_detail: str | None = None
+    at: float | None = None
 
 
 class TenantTelemetry:

@@ -1,23 +1,25 @@
-"""The routes: the exposition, the two probes, and a landing page.
+"""The routes: the exposition, the overview as a page and as a document, the two probes, and the reload.
 
-The rule: answering reads what is there. No route waits for the API, nor blocks the event loop: the
-exposition is joined and compressed in a thread.
+The rule: answering reads what is there. No route waits for the API, nor holds up the event loop for more than a
+moment.
 """
 
 import asyncio
-import html
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from exporter import __version__
+from exporter.overview import Overview
+from exporter.query import Query
+from exporter.web.actions import Actions, loaded_file
 from exporter.web.metrics import Expose, answer
+from exporter.web.page import STATIC
 
 Reload = Callable[[], Future[list[str]]]
 """Begins to reload the configuration; the future has what is wrong with it, nothing if it is in use now."""
@@ -26,32 +28,21 @@ Reload = Callable[[], Future[list[str]]]
 HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
 RELOAD_PATH = "/-/reload"
+ACTIONS_PATH = "/api/v1/actions"
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Cortex XDR exporter</title>
-</head>
-<body>
-<h1>Cortex XDR exporter</h1>
-<p>The progress of Cortex XDR script executions, for Prometheus. Version {version}.</p>
-<ul>
-<li><a href="{metrics}">Metrics</a></li>
-<li><a href="{ready}">Ready</a>: whether there is something to show of every tenant</li>
-<li><a href="{healthy}">Healthy</a>: whether the exporter works</li>
-</ul>
-</body>
-</html>
-"""
+OWN_PATHS = frozenset({HEALTHY_PATH, READY_PATH, RELOAD_PATH, ACTIONS_PATH, *STATIC})
+"""Where the metrics cannot be. They may be at /, in the place of the page."""
 
 
 def create_app(
-    *, expose: Expose, ready: Callable[[], bool], telemetry_path: str, reload: Reload | None = None
+    *,
+    expose: Expose,
+    overview: Callable[[Query], Overview],
+    ready: Callable[[], bool],
+    telemetry_path: str,
+    reload: Reload | None = None,
 ) -> ASGIApp:
-    """Make the application; ``telemetry_path`` may be ``/``, and then there is no landing page.
+    """Make the application; ``telemetry_path`` may be ``/``, and then there is no page.
 
     Without ``reload`` there is no such path.
     """
@@ -67,21 +58,16 @@ def create_app(
             return PlainTextResponse("Cortex XDR exporter is ready.\n")
         return PlainTextResponse("Not every tenant has something to show yet.\n", status_code=503)
 
-    async def landing(_: Request) -> Response:
-        page = _PAGE.format(
-            version=html.escape(__version__),
-            metrics=html.escape(telemetry_path),
-            ready=READY_PATH,
-            healthy=HEALTHY_PATH,
-        )
-        return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'"})
-
+    actions = Actions(overview, telemetry_path=telemetry_path)
     routes = [
         Route(telemetry_path, metrics),
         Route(HEALTHY_PATH, healthy),
         Route(READY_PATH, readiness),
-        Route("/", landing),
+        Route(ACTIONS_PATH, actions.document),
     ]
+    if telemetry_path != "/":
+        routes.append(Route("/", actions.page))
+        routes += [Route(path, loaded_file(file)) for path, file in STATIC.items()]
     if reload is not None:
         routes.append(Route(RELOAD_PATH, _reloading(reload), methods=["POST"]))
     app = Starlette(routes=routes)

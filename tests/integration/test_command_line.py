@@ -80,6 +80,8 @@ def test_version_is_printed(tmp_path: Path) -> None:
         (["--web.telemetry-path=metrics"], "'metrics' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=/-/ready"], "'/-/ready' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=/-/reload"], "'/-/reload' is not a path of its own, such as /metrics"),
+        (["--web.telemetry-path=/api/v1/actions"], "'/api/v1/actions' is not a path of its own, such as /metrics"),
+        (["--web.telemetry-path=/-/page.css"], "'/-/page.css' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=//elsewhere/metrics"], "'//elsewhere/metrics' is not a path of its own"),
     ],
 )

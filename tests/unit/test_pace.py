@@ -17,7 +17,14 @@ import structlog
 from support_clock import Clock
 
 from exporter.cortex import timed_out
-from exporter.errors import AuthenticationError, PollError, Reason, ThrottledError, TransientError
+from exporter.errors import (
+    AuthenticationError,
+    PollError,
+    Reason,
+    ThrottledError,
+    TransientError,
+    UnexpectedReplyError,
+)
 from exporter.journal import Journal
 from exporter.poller import Pacing, TenantPoller, _Flight
 from exporter.status import STATUSES, Status
@@ -40,6 +47,7 @@ SUCCEEDED = Status("IN_PROGRESS", (1,) * len(STATUSES))
 SETTLED = Status("COMPLETED_SUCCESSFULLY", tuple(int(name == "completed_successfully") for name in STATUSES))
 REFUSED = AuthenticationError(Reason.UNAUTHORIZED, "HTTP 401")
 THROTTLED = ThrottledError(Reason.THROTTLED, "HTTP 429")
+MISSING = UnexpectedReplyError(Reason.NOT_FOUND, "no such action")
 UNREACHABLE = TransientError(Reason.CONNECTION, "Connection refused")
 SILENT = timed_out()
 
@@ -872,6 +880,48 @@ def test_removed_action_is_polled_no_more() -> None:
     begin = simulation.clock.now
     simulation.run(HOUR)
     assert sorted(simulation.states) == sorted(simulation.starts_by_action(begin)) == sorted(numbered(100)[50:])
+
+
+def test_census_has_the_tenant_and_its_actions() -> None:
+    """The same as the snapshot and all that was published last; the whole budget is in use."""
+    simulation = Simulation(by_action(lambda action_id: SUCCEEDED if action_id.endswith("7") else MISSING))
+    simulation.add(numbered(1_000))
+    simulation.run(1_000 / PACE + LATENCY)
+    snapshot, states = simulation.poller.census()
+    assert snapshot == simulation.poller.snapshot()
+    assert states == list(simulation.states.values())
+    assert (snapshot.up, snapshot.throttled, snapshot.phases[Phase.FAILING]) == (True, False, 900)
+    assert snapshot.rate_used == pytest.approx(PACE, rel=0.05)
+    assert {(state.failure, state.failure_detail) for state in states} == {
+        (None, None),
+        (Reason.NOT_FOUND, "no such action"),
+    }
+
+
+def test_why_a_tenant_is_not_well_is_told_until_it_is() -> None:
+    """In the words of its last answer; of each action its own stay until it is polled well."""
+    simulation = Simulation(during(600.0, 1_200.0, REFUSED))
+    simulation.add(numbered(10))
+    told = []
+    for _ in range(3):
+        simulation.run(599.0)
+        snapshot = simulation.poller.snapshot()
+        details = {state.failure_detail for state in simulation.states.values() if state.failure is not None}
+        told.append((snapshot.up, snapshot.failure, snapshot.failure_detail, details))
+    well = (True, None, None, set[str]())
+    assert told == [well, (False, Reason.UNAUTHORIZED, "HTTP 401", {"HTTP 401"}), well]
+
+
+def test_throttled_tenant_says_so() -> None:
+    """As long as its rate is less than the configured one; what is used shrinks and grows with it."""
+    simulation = Simulation(during(300.0, 500.0, THROTTLED))
+    simulation.add(numbered(600))
+    told = []
+    for seconds in (290.0, 200.0, 410.0):
+        simulation.run(seconds)
+        snapshot = simulation.poller.snapshot()
+        told.append((snapshot.throttled, snapshot.failure, round(snapshot.rate_used, 1)))
+    assert told == [(False, None, 4.9), (True, Reason.THROTTLED, 0.3), (False, None, 4.9)]
 
 
 @pytest.mark.parametrize("tenant", [always(SUCCEEDED), during(0.0, 1_200.0, REFUSED)], ids=["well", "refusing"])

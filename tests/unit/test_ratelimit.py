@@ -250,6 +250,47 @@ def test_other_longest_pause_bounds_the_pause() -> None:
     assert bench.limit.ready_at == 1_120
 
 
+# How much of it was used of late.
+
+
+def test_nothing_sent_is_nothing_used() -> None:
+    """Before the first request, and long after the last."""
+    bench = Bench(5)
+    assert bench.limit.used(bench.clock.now) == 0.0
+    bench.limit.take(bench.clock.now)
+    assert bench.limit.used(bench.clock.advance(3600)) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("rate", [10, 5, 0.5])
+def test_steady_requests_are_what_is_used(rate: float) -> None:
+    """After a few minutes the use is the rate at which requests left."""
+    bench = Bench(rate)
+    for _ in range(math.ceil(600 * rate)):
+        bench.clock.advance(1 / rate)
+        bench.limit.take(bench.clock.now)
+    assert bench.limit.used(bench.clock.advance(1 / rate / 2)) == pytest.approx(rate, rel=0.001)
+
+
+def test_use_fades_within_minutes() -> None:
+    """Without requests 1/e of it is left after a minute, and looking at it changes nothing."""
+    bench = Bench(5)
+    bench.limit.take(bench.clock.now)
+    bench.limit.take(bench.clock.advance(3600))
+    used = [bench.limit.used(bench.clock.now + seconds) for seconds in (0, 60, 120, 0)]
+    assert used == pytest.approx([1 / 60, 1 / 60 / math.e, 1 / 60 / math.e**2, 1 / 60])
+
+
+@pytest.mark.parametrize("rate", [10, 5, 1])
+def test_use_is_known_soon_after_the_start(rate: float) -> None:
+    """What was not counted yet is not taken for idle; and at once one request is no more than one per second."""
+    bench = Bench(rate)
+    bench.limit.take(bench.clock.now)
+    assert bench.limit.used(bench.clock.now) == pytest.approx(1, rel=0.01)
+    for _ in range(math.ceil(10 * rate)):
+        bench.limit.take(bench.clock.advance(1 / rate))
+    assert bench.limit.used(bench.clock.advance(1 / rate / 2)) == pytest.approx(rate, rel=0.1)
+
+
 RATES = st.floats(0.001, 10)
 EVENTS = st.one_of(
     st.tuples(st.just("send"), st.floats(0, 30)),

@@ -181,6 +181,12 @@ def test_status_settled_only_when_no_endpoint_has_to_move(unfinished: str, *, se
     assert Status("COMPLETED_PARTIAL", counts).settled is settled
 
 
+def test_status_counts_its_endpoints() -> None:
+    """All of them, and those that still have to move."""
+    status = Status("IN_PROGRESS", (1, 2, 4, 8, 16, 32, 64, 128, 256))
+    assert (status.total, status.unfinished) == (511, 1 + 4 + 64)
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support_clock import Clock
 
 from exporter.errors import Reason
+from exporter.pace import Pace
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState, Phase, Store
 
@@ -189,6 +190,91 @@ def test_failure_before_any_success_knows_nothing() -> None:
     bench.store.failed("a", Reason.NOT_FOUND)
     assert bench.store["a"] == ActionState("a", (), polled=True, failure=Reason.NOT_FOUND)
     assert bench.store.expires_at == NEVER
+
+
+def test_failure_keeps_what_was_said_of_it() -> None:
+    """The detail of the last failure is kept until a poll succeeds, or fails otherwise."""
+    bench = Bench("a")
+    bench.store.failed("a", Reason.SERVER_ERROR, "HTTP 500: busy")
+    assert bench.store["a"] == ActionState(
+        "a", (), polled=True, failure=Reason.SERVER_ERROR, failure_detail="HTTP 500: busy"
+    )
+    bench.store.failed("a", Reason.TIMEOUT)
+    assert bench.store["a"].failure_detail is None
+    bench.store.failed("a", Reason.TIMEOUT, "no answer")
+    assert (bench.succeed("a", RUNNING).failure, bench.store["a"].failure_detail) == (None, None)
+
+
+def test_states_are_a_copy() -> None:
+    """Whoever has asked for the states keeps them as they were."""
+    bench = Bench("a", "b")
+    before = bench.store.states
+    bench.succeed("a", RUNNING)
+    assert before == [ActionState("a", ()), ActionState("b", ())]
+    assert bench.store.states == [bench.store["a"], bench.store["b"]]
+
+
+# The pace of an action's endpoints.
+
+
+def test_pace_begins_with_the_first_success() -> None:
+    """One success gives no pace yet, the second one does, failures between them or not."""
+    bench = Bench("a")
+    assert bench.store["a"].pace is None
+    bench.store.failed("a", Reason.TIMEOUT)
+    assert bench.store["a"].pace is None
+    bench.clock.advance(100)
+    assert bench.succeed("a", RUNNING).pace == Pace(100.0)
+    bench.clock.advance(10)
+    bench.store.failed("a", Reason.TIMEOUT)
+    bench.clock.advance(10)
+    pace = bench.succeed("a", FURTHER).pace
+    assert pace == Pace(100.0).after(1, 120.0)
+    assert pace.per_second == pytest.approx(1 / 20)
+
+
+def test_pace_goes_by_the_monotonic_clock() -> None:
+    """A step of the wall clock makes nothing faster or slower."""
+    bench = Bench("a")
+    bench.store.succeeded("a", RUNNING, now=0.0, wall_now=WALL)
+    bench.store.succeeded("a", FURTHER, now=60.0, wall_now=WALL - 1e6)
+    assert bench.store["a"].pace == Pace(0.0).after(1, 60.0)
+
+
+def test_pace_outlives_staleness_and_other_labels() -> None:
+    """Nothing but polls changes it: after a gap the whole gap is what endpoints took."""
+    bench = Bench("a")
+    bench.succeed("a", RUNNING)
+    bench.clock.advance(STALE_AFTER)
+    bench.expire()
+    bench.store.track("a", (("team", "x"),))
+    assert bench.store["a"].pace == Pace(0.0)
+    assert bench.succeed("a", FURTHER).pace == Pace(0.0).after(1, STALE_AFTER)
+
+
+def test_final_counts_have_no_pace() -> None:
+    """It ends with the action, and begins anew if the action moves on."""
+    bench = Bench("a")
+    bench.succeed("a", RUNNING)
+    bench.clock.advance(60)
+    assert bench.succeed("a", DONE).pace is None
+    bench.clock.advance(60)
+    assert bench.succeed("a", RUNNING).pace == Pace(120.0)
+
+
+def test_pace_begins_anew_after_a_restart() -> None:
+    """What happened while nobody polled is not measured by clocks of two processes."""
+    bench = Bench()
+    bench.restore(left_behind("a", RUNNING, age=100))
+    assert bench.store["a"].pace is None
+    bench.clock.advance(60)
+    assert bench.succeed("a", FURTHER).pace == Pace(60.0)
+
+
+def test_states_are_not_compared_by_their_pace() -> None:
+    """The same counts, read at the same time, are the same state."""
+    state = ActionState("a", (), status=RUNNING)
+    assert state == replace(state, pace=Pace(0.0))
 
 
 def test_counts_become_stale_without_a_success() -> None:
@@ -685,3 +771,13 @@ def test_phases_are_those_of_the_states(steps: list[tuple[str, str, float]]) -> 
         for since in (bench.store._fresh_since, bench.store._settled_since):
             assert list(since.values()) == sorted(since.values())
             assert since.keys() <= set(bench.store)
+
+
+def test_moment_of_the_last_success_is_told_by_the_monotonic_clock() -> None:
+    """A failure does not move it; a state of an earlier process has none."""
+    store = Store(stale_after=0, retire_after=0, publish=lambda _: None)
+    store.track("1", ())
+    assert store["1"].read_at is None
+    store.succeeded("1", Status("IN_PROGRESS", (1,) * len(STATUSES)), now=7.0, wall_now=1_700_000_000.0)
+    store.failed("1", Reason.TIMEOUT)
+    assert store["1"].read_at == 7.0

@@ -1,0 +1,59 @@
+"""Overviews for tests of the status page, made the way the exporter makes them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from exporter.overview import Overview, TenantState
+from exporter.query import Query
+from exporter.status import STATUSES, Status
+from exporter.store import ActionState, Phase
+from exporter.survey import survey
+from exporter.web import page
+
+NOW = 1_700_000_000.0
+"""22:13:20 UTC on 14 November 2023."""
+
+
+def status(general_status: str | None = "IN_PROGRESS", **counts: int) -> Status:
+    """Make a status of nine counts, given by name."""
+    return Status(general_status, tuple(counts.get(name, 0) for name in STATUSES))
+
+
+def polled(action_id: str, found: Status, *, age_seconds: float = 5.0, **more: Any) -> ActionState:
+    """Make the state of an action that was polled that long ago."""
+    usual: dict[str, Any] = {"labels": (), "last_success": NOW - age_seconds, "last_change": NOW - age_seconds}
+    return ActionState(action_id, polled=True, status=found, **(usual | more))
+
+
+def tenant_state(states: Sequence[ActionState], **more: Any) -> TenantState:
+    """Make the state of a tenant that is well, with a budget of 5 requests per second."""
+    phases = Counter(state.phase for state in states)
+    usual: dict[str, Any] = {
+        "name": None,
+        "host": "api-acme.example",
+        "budget": 5.0,
+        "interval_seconds": 60.0,
+        "up": True,
+        "failure": None,
+        "failure_detail": None,
+        "phases": {phase: phases[phase] for phase in Phase},
+        "lag_seconds": 0.0,
+        "rate_limit": 5.0,
+        "rate_demand": 0.2,
+        "rate_used": 0.19,
+        "throttled": False,
+        "states": states,
+    }
+    return TenantState(**(usual | more))
+
+
+def overview_of(*tenants: TenantState, query: Query | None = None) -> Overview:
+    """Survey these tenants."""
+    return survey(tenants, query or Query(), NOW)
+
+
+def rendered(*tenants: TenantState, query: Query | None = None, refresh: int = 15) -> str:
+    """Render the page about these tenants."""
+    overview = overview_of(*tenants, query=query)
+    return page.render(overview, query or Query(), telemetry_path="/metrics", refresh=refresh)
