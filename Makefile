@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench soak screenshots clean lint
+.PHONY: help demo check test bench soak abuse screenshots clean lint
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev ## Measure a scrape and memory beside plain prometheus-clien
 
 soak: $(VENV)/.dev ## Inject faults by chance for MINUTES=10, then check that every metric is true; SEED= repeats a run
 	@PYTHONPATH=tests $(BIN)/python -m soak.campaign --minutes=$(MINUTES) $(if $(SEED),--seed=$(SEED))
+
+abuse: $(VENV)/.dev ## Attack the exporter with hostile clients, and hold what it does against bounds; CASES=drip,idle runs some
+	@PYTHONPATH=tests $(BIN)/python -m abuse.campaign $(if $(CASES),--only=$(CASES)) $(if $(JSON),--json=$(JSON))
 
 screenshots: $(VENV)/.dev ## Take the pictures of the status page in docs/images, of the demo, with Chromium
 	@PYTHONPATH=tests $(BIN)/python tests/screenshots.py docs/images
