@@ -1,6 +1,7 @@
 """A listening socket: connections are accepted, put under TLS, and handed to the protocol that serves them.
 
-The rule: accepting never waits for a client, and there is always room for one more: whoever is missed least goes.
+The rule: accepting never waits for a client. Whoever is missed least makes room for one more; where each is of
+use, the newcomer goes.
 """
 
 import asyncio
