@@ -319,12 +319,17 @@ class TenantPoller:
         """Send what is due as the rate allows, and give up what is overdue, until stopped."""
         with self._changed:
             while not self._stopping:
-                self._step(self._clock())
+                self._step()
                 self._wakes_at = self._next_event()
                 pause = max(0.0, self._wakes_at - self._clock())
                 self._changed.wait(min(pause, threading.TIMEOUT_MAX))
 
-    def _step(self, now: float) -> None:
+    def _step(self) -> None:
+        self._retire(self._clock())
+        self._depart(self._clock())  # Read anew: requests are spaced by when they really leave.
+
+    def _retire(self, now: float) -> None:
+        """Give up requests that are overdue, and let go of actions that settled long ago."""
         for flight in [flight for flight in self._flights if flight.deadline.at <= now]:
             # Whatever its thread still waits for: the poll counts as timed out.
             flight.deadline.expire()
@@ -333,6 +338,9 @@ class TenantPoller:
             self._schedule.remove(action_id)
             self._journal.retired(action_id)
             self._audience.remember(self._record(action_id))
+
+    def _depart(self, now: float) -> None:
+        """Send the request that may leave now, if there is one."""
         if self._next_departure() <= now:
             due = self._schedule.take(now, early=not self._patience.well)
             if due is not None:
@@ -356,7 +364,7 @@ class TenantPoller:
 
     def _launch(self, action_id: str, now: float) -> None:
         self._rate.take(now)
-        flight = _Flight(action_id, self._client, now, Deadline(self._timeout, clock=self._clock))
+        flight = _Flight(action_id, self._client, now, Deadline(now + self._timeout, clock=self._clock))
         self._flights[flight] = None
         self._telemetry.sent()
         try:

@@ -218,7 +218,7 @@ class Schedule:
 
     def _pruned_heaps(self) -> Iterable[list[tuple[float, int, str]]]:
         """Give the heaps that are not empty, the first rank first, each with a valid action on top."""
-        return [heap for rank in Rank if (heap := self._prune(self._heaps[rank]))]
+        return [heap for heap in self._heaps.values() if self._prune(heap)]
 
     def _prune(self, heap: list[tuple[float, int, str]]) -> list[tuple[float, int, str]]:
         while heap:

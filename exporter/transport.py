@@ -30,10 +30,10 @@ _KEPT_SECONDS = 10.0
 
 
 class Deadline:
-    """The total time of one request. ``clock`` is monotonic; ``at`` is its time when the request has to end."""
+    """When one request has to end: at the time ``at`` of ``clock``, which is monotonic."""
 
-    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.at = clock() + seconds
+    def __init__(self, at: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.at = at
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: _Watched | None = None

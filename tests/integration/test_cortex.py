@@ -87,10 +87,15 @@ def client_for(
         client.close()
 
 
+def within(seconds: float) -> Deadline:
+    """Return a deadline that ends so many seconds from now."""
+    return Deadline(time.monotonic() + seconds)
+
+
 def outcome(client: CortexClient, action_id: str = ACTION, *, seconds: float = 10) -> Any:
     """Return what a poll gives: the status, or the error's class, reason and detail."""
     try:
-        return client.fetch(action_id, Deadline(seconds))
+        return client.fetch(action_id, within(seconds))
     except PollError as error:
         return type(error), error.reason, error.detail
 
@@ -276,7 +281,7 @@ def test_client_tells_how_long_the_server_asks_to_be_left_alone(
         client_for(server.url, standard=True, wall_clock=lambda: NOON) as client,
         pytest.raises(PollError) as caught,
     ):
-        client.fetch(ACTION, Deadline(0.5 if fault.hang else 10))
+        client.fetch(ACTION, within(0.5 if fault.hang else 10))
     assert (caught.value.reason, caught.value.retry_after_seconds) == expected
 
 
@@ -361,7 +366,7 @@ def test_client_reads_a_refused_key_again(server: SimulatorServer, replacement: 
     client = CortexClient(server.url, AdvancedKey("7", key), key, connections=1, read_key_again=key.read_again)
     with contextlib.closing(client):
         with pytest.raises(AuthenticationError) as refused:
-            client.fetch(ACTION, Deadline(10))
+            client.fetch(ACTION, within(10))
         assert (key.readings, refused.value.key_replaced) == (1, replacement == KEY)
 
 
@@ -371,7 +376,7 @@ def test_client_tells_of_a_key_that_changed_under_way(tenant: SimulatedTenant, s
     tenant.inject(Fault(delay_seconds=0.5))
     client = CortexClient(server.url, AdvancedKey("7", key), key, connections=1)
     with contextlib.closing(client), ThreadPoolExecutor(1) as pool:
-        poll = pool.submit(client.fetch, ACTION, Deadline(10))
+        poll = pool.submit(client.fetch, ACTION, within(10))
         wait_until(lambda: tenant.requests, "the request is under way")
         key.text = KEY
         error = poll.exception(TIMEOUT_SECONDS)
@@ -462,7 +467,7 @@ def ended_from_outside(client: CortexClient) -> Reason:
 
     The deadline itself is far away: only its being expired can end the poll.
     """
-    deadline = Deadline(3600)
+    deadline = within(3600)
     reasons: list[Reason] = []
 
     def poll() -> None:
@@ -483,7 +488,7 @@ def ended_from_outside(client: CortexClient) -> Reason:
 def test_expired_deadline_leaves_a_later_request_alone(server: SimulatorServer) -> None:
     """The connection that a finished request gave back is not shut when its deadline comes late."""
     with counting_relay(server.port) as (port, connections), client_for(f"http://127.0.0.1:{port}") as client:
-        deadline = Deadline(10)
+        deadline = within(10)
         assert client.fetch(ACTION, deadline) == STATUS
         deadline.expire()
         assert outcome(client) == STATUS
@@ -705,6 +710,7 @@ def test_dead_address_leaves_time_for_a_living_one(tenant: SimulatedTenant, tmp_
     with SimulatorServer({"": tenant}, host="127.0.0.2") as server:
         script = f"""
 import socket
+import time
 from pydantic import SecretStr
 from exporter.cortex import CortexClient, StandardKey
 from exporter.transport import Deadline
@@ -720,7 +726,7 @@ print(socket.getaddrinfo("both.example", {server.port}, type=socket.SOCK_STREAM)
 key = SecretStr("k")
 client = CortexClient("http://both.example:{server.port}", StandardKey("7", key), key, connections=1)
 try:
-    client.fetch("1", Deadline(4))
+    client.fetch("1", Deadline(time.monotonic() + 4))
 except Exception as error:
     print(error)
 """

@@ -226,7 +226,7 @@ class Simulation:
             _, _, flight = heapq.heappop(self._landings)
             self.poller._carry(flight)
             self._workers.busy -= 1
-        self.poller._step(now)
+        self.poller._step()
         while self._workers.jobs:
             launched = self._workers.jobs.pop()
             outcome = self.tenant(launched.action_id, now)
