@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime ## Run the exporter against a simulated tenant
 	@$(BIN)/cortex-xdr-exporter --demo --web.listen-address=127.0.0.1:$(PORT)
 
 check: lint ## Lint, check types and run the unit tests: the quick part of make test
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q --numprocesses=logical --dist=loadscope tests/unit
 
 test: ## Install what tests need, then check everything, with coverage: what CI runs
 	@PYTHON='$(PYTHON)' .ci/packages

@@ -300,6 +300,25 @@ EC_KEY = certify(LOCALHOST).key
             ENCRYPTED,
         ),
     ],
+    ids=[
+        "no-certificate",
+        "nonsense-for-a-certificate",
+        "key-for-a-certificate",
+        "broken-certificate",
+        "broken-authority",
+        "cut-certificate",
+        "no-key",
+        "nonsense-for-a-key",
+        "certificate-for-a-key",
+        "broken-key",
+        "cut-key",
+        "key-of-another",
+        "key-of-another-in-pkcs8",
+        "rsa-key",
+        "rsa-certificate",
+        "encrypted-key",
+        "encrypted-older-key",
+    ],
 )
 def test_own_certificate_that_is_of_no_use_is_refused(
     certificate: str, key: str, problem: tuple[str, str]
