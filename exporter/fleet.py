@@ -182,17 +182,8 @@ class Fleet:
                     host=urlsplit(api.url).netloc,
                     budget=api.requests_per_second,
                     interval_seconds=interval_seconds,
-                    up=snapshot.up,
-                    failure=snapshot.failure,
-                    failure_detail=snapshot.failure_detail,
-                    phases=snapshot.phases,
-                    lag_seconds=snapshot.lag_seconds,
-                    rate_limit=snapshot.rate_limit,
-                    rate_demand=snapshot.rate_demand,
-                    rate_used=snapshot.rate_used,
-                    throttled=snapshot.throttled,
+                    snapshot=snapshot,
                     states=states,
-                    at=snapshot.at,
                 )
             )
         return tenants

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from exporter.errors import Reason
+from exporter.snapshot import TenantSnapshot
 from exporter.store import ActionState, Labels, Phase
 
 MAX_GROUPS = 100
@@ -29,27 +30,15 @@ class TenantState:
     """What is known of a tenant at one moment, from its configuration and its poller: what the survey takes.
 
     ``host`` is that of the API's URL, ``budget`` the configured requests per second, ``interval_seconds`` the
-    interval at which unfinished actions should be polled. The rates are in requests per second, and those of
-    :class:`TenantView`. ``up`` is None before the first answer; ``failure`` is why the last finished request
-    failed, though that may be an action's fault and not the tenant's. ``at`` is the moment by the monotonic clock
-    that the states' ``read_at`` are of, None where ages can be told by the wall clock only.
+    interval at which unfinished actions should be polled.
     """
 
     name: str | None
     host: str
     budget: float
     interval_seconds: float
-    up: bool | None
-    failure: Reason | None
-    failure_detail: str | None
-    phases: Mapping[Phase, int]
-    lag_seconds: float
-    rate_limit: float
-    rate_demand: float
-    rate_used: float
-    throttled: bool
+    snapshot: TenantSnapshot
     states: Sequence[ActionState]
-    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +60,24 @@ class Problem:
 class TenantView:
     """How a tenant is.
 
-    ``name`` is None for the only, unnamed one. ``budget`` is the configured limit, ``rate_limit`` what
-    throttling leaves of it at the moment, ``rate_demand`` what the intervals ask for, ``rate_used`` what was sent
-    of late (over about a minute): all in requests per second. ``lag_seconds`` is how late the most overdue
-    unfinished action is. ``verdict`` is a sentence, ``advice`` what to do, empty where there is nothing to do;
+    ``name`` is None for the only, unnamed one, ``host`` that of the API's URL. ``budget`` is the configured limit,
+    in requests per second. ``verdict`` is a sentence, ``advice`` what to do, empty where there is nothing to do;
     ``problem`` is why the last request failed, where the tenant is not up.
     """
 
     name: str | None
     host: str
-    up: bool | None
+    budget: float
     health: Health
     verdict: str
     advice: str
     problem: Problem | None
-    phases: Mapping[Phase, int]
-    lag_seconds: float
-    budget: float
-    rate_limit: float
-    rate_demand: float
-    rate_used: float
-    throttled: bool
+    snapshot: TenantSnapshot
 
     @property
     def share_used(self) -> float:
         """What was sent of late as a share of the budget, from 0 to about 1."""
-        return self.rate_used / self.budget
+        return self.snapshot.rate_used / self.budget
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,10 @@ from exporter.journal import Journal
 from exporter.patience import Patience
 from exporter.ratelimit import RateLimit
 from exporter.schedule import Schedule
+from exporter.snapshot import TenantSnapshot
 from exporter.status import Status
 from exporter.store import ActionState, Labels, Phase, Record, Store
-from exporter.telemetry import TenantSnapshot, TenantTelemetry
+from exporter.telemetry import TenantTelemetry
 from exporter.transport import Deadline
 from exporter.workers import Workers
 
@@ -272,14 +273,14 @@ class TenantPoller:
         reason, detail = self._failure or (None, None)
         return TenantSnapshot(
             up=self._up,
+            failure=reason,
+            failure_detail=detail,
             phases=self._store.phases,
             lag_seconds=self._schedule.lag(now),
             rate_limit=self._rate.requests_per_second,
             rate_demand=self._schedule.demand,
             rate_used=self._rate.used(now),
             throttled=self._rate.reduced,
-            failure=reason,
-            failure_detail=detail,
             at=now,
         )
 

@@ -12,33 +12,23 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from exporter import advice
-from exporter.errors import Reason
+from exporter.judgement import explain, judge
 from exporter.overview import (
     MAX_GROUPS,
     ActionView,
     Group,
-    Health,
     Overview,
-    Problem,
     Section,
     TenantState,
-    TenantView,
     Totals,
 )
 from exporter.query import Query, Show, Sort
-from exporter.ratelimit import PACE
 from exporter.status import STATUSES
 from exporter.store import ActionState, Phase
 
 _FAILED = STATUSES.index("failed")
 _TIMED_OUT = STATUSES.index("timeout")
 _LATE_INTERVALS = 3
-_BLAMES_ACTION = {Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.CLIENT_ERROR, Reason.BAD_RESPONSE}
-_SAID_BY_API = {
-    *(Reason.NOT_FOUND, Reason.UNAUTHORIZED, Reason.LICENSE, Reason.FORBIDDEN, Reason.THROTTLED),
-    *(Reason.SERVER_ERROR, Reason.CLIENT_ERROR),
-}
 _LONGEST_ESTIMATE_SECONDS = 30 * 86_400.0  # What takes longer at its pace stands still.
 
 
@@ -80,7 +70,7 @@ def survey(tenants: Sequence[TenantState], query: Query, now: float) -> Overview
     page = _page({None: rows} if query.group is None else groups, begin, begin + query.per_page)
     return Overview(
         now=now,
-        tenants=tuple(_tenant_view(tenant) for tenant in tenants),
+        tenants=tuple(map(judge, tenants)),
         all_actions=sum(len(tenant.states) for tenant in tenants),
         matching=len(rows),
         totals=_totals(rows),
@@ -144,8 +134,8 @@ def _age(tenant: TenantState, state: ActionState, now: float) -> float | None:
     """Return how many seconds ago an action's data was read, whatever the wall clock has done since."""
     if state.last_success is None:
         return None
-    if state.read_at is not None and tenant.at is not None:
-        return max(0.0, tenant.at - state.read_at)
+    if state.read_at is not None:
+        return max(0.0, tenant.snapshot.at - state.read_at)
     age = now - state.last_success
     return age if age >= 0 else None  # Read by an earlier process, at a time that is still to come.
 
@@ -335,66 +325,8 @@ def _action_view(row: _Row) -> ActionView:
         last_change=state.last_change,
         stale=state.stale,
         late=row.late,
-        problem=None if state.retired else _problem(state.failure, state.failure_detail),
+        problem=None if state.retired else explain(state.failure, state.failure_detail),
     )
-
-
-def _tenant_view(tenant: TenantState) -> TenantView:
-    problem = None if tenant.up else _problem(tenant.failure, tenant.failure_detail)
-    health, (verdict, what_to_do) = _judge(tenant, problem)
-    return TenantView(
-        name=tenant.name,
-        host=tenant.host,
-        up=tenant.up,
-        health=health,
-        verdict=verdict,
-        advice=what_to_do,
-        problem=problem,
-        phases=tenant.phases,
-        lag_seconds=tenant.lag_seconds,
-        budget=tenant.budget,
-        rate_limit=tenant.rate_limit,
-        rate_demand=tenant.rate_demand,
-        rate_used=tenant.rate_used,
-        throttled=tenant.throttled,
-    )
-
-
-def _judge(tenant: TenantState, problem: Problem | None) -> tuple[Health, tuple[str, str]]:
-    polled = sum(tenant.phases.values()) - tenant.phases[Phase.RETIRED]
-    if tenant.up is None:
-        if not tenant.states:
-            return Health.UNKNOWN, advice.NOTHING_TRACKED
-        return Health.UNKNOWN, advice.NO_ANSWER if polled else advice.ALL_RETIRED
-    if problem is not None:
-        # One action can make the API fail, and the others be answered.
-        answers = tenant.phases[Phase.ACTIVE] + tenant.phases[Phase.SETTLED] > 0
-        apart = answers and problem.reason in _BLAMES_ACTION
-        verdict = f"{advice.ONE_REQUEST} {problem.words}" if apart else problem.words
-        return Health.UNWELL, (verdict, problem.advice)
-    strain = _strain(tenant, polled)
-    return (Health.WELL, advice.WELL) if strain is None else (Health.STRAINED, strain)
-
-
-def _strain(tenant: TenantState, polled: int) -> tuple[str, str] | None:
-    """Return what a tenant that answers suffers from most, None if from nothing."""
-    if tenant.throttled:
-        return advice.THROTTLED_LATELY
-    if tenant.rate_demand > tenant.budget * PACE:
-        highest = tenant.budget >= advice.MOST_REQUESTS_PER_SECOND
-        return advice.OVER_HIGHEST_BUDGET if highest else advice.OVER_BUDGET
-    failing = tenant.phases[Phase.FAILING]
-    stale = sum(state.stale for state in tenant.states if state.failure is None)
-    if failing or stale:
-        return advice.without_news(failing, stale, polled)
-    return advice.LATE if tenant.lag_seconds > tenant.interval_seconds else None
-
-
-def _problem(reason: Reason | None, detail: str | None) -> Problem | None:
-    if reason is None:
-        return None
-    words, what_to_do = advice.OWN_PROBLEMS.get(detail, advice.PROBLEMS[reason])
-    return Problem(reason, words, what_to_do, detail, said=detail is not None and reason in _SAID_BY_API)
 
 
 def _share(finished: int, total: int) -> float | None:

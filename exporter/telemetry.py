@@ -6,7 +6,6 @@ With named tenants each family of a tenant carries the ``tenant`` label.
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,31 +25,11 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.errors import Reason
-from exporter.store import Phase
+from exporter.snapshot import TenantSnapshot
 from exporter.tracking import FileState
 
 _PREFIX = "cortex_xdr_exporter"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-
-@dataclass(frozen=True, slots=True)
-class TenantSnapshot:
-    """What a tenant's poller says of itself at one moment; ``up`` is None before the first answer.
-
-    Rates are in requests per second: allowed at the moment, asked for by the intervals, sent of late. ``failure``
-    is why the last finished request failed, with what was said of it. ``at`` is the moment by the monotonic clock.
-    """
-
-    up: bool | None
-    phases: Mapping[Phase, int]
-    lag_seconds: float
-    rate_limit: float
-    rate_demand: float
-    rate_used: float = 0.0
-    throttled: bool = False
-    failure: Reason | None = None
-    failure_detail: str | None = None
-    at: float | None = None
 
 
 class TenantTelemetry:

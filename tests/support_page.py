@@ -1,13 +1,11 @@
 """Overviews for tests of the status page, made the way the exporter makes them."""
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from exporter.overview import Overview, TenantState
 from exporter.query import Query
 from exporter.status import STATUSES, Status
-from exporter.store import ActionState, Phase
+from exporter.store import ActionState
 from exporter.survey import survey
 from exporter.web import page
 
@@ -24,28 +22,6 @@ def polled(action_id: str, found: Status, *, age_seconds: float = 5.0, **more: A
     """Make the state of an action that was polled that long ago."""
     usual: dict[str, Any] = {"labels": (), "last_success": NOW - age_seconds, "last_change": NOW - age_seconds}
     return ActionState(action_id, polled=True, status=found, **(usual | more))
-
-
-def tenant_state(states: Sequence[ActionState], **more: Any) -> TenantState:
-    """Make the state of a tenant that is well, with a budget of 5 requests per second."""
-    phases = Counter(state.phase for state in states)
-    usual: dict[str, Any] = {
-        "name": None,
-        "host": "api-acme.example",
-        "budget": 5.0,
-        "interval_seconds": 60.0,
-        "up": True,
-        "failure": None,
-        "failure_detail": None,
-        "phases": {phase: phases[phase] for phase in Phase},
-        "lag_seconds": 0.0,
-        "rate_limit": 5.0,
-        "rate_demand": 0.2,
-        "rate_used": 0.19,
-        "throttled": False,
-        "states": states,
-    }
-    return TenantState(**(usual | more))
 
 
 def overview_of(*tenants: TenantState, query: Query | None = None) -> Overview:

@@ -6,14 +6,12 @@ not known is null, and no number is text.
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from exporter.overview import ActionView, Group, Overview, Problem, TenantView, Totals
 from exporter.query import Query
 from exporter.status import STATUSES
-
-_LATEST = 253_402_300_799.0  # The end of the year 9999, which is the last that a datetime can hold.
+from exporter.web.words import iso
 
 
 def render(overview: Overview, query: Query) -> bytes:
@@ -51,21 +49,22 @@ def _encode(document: Any) -> bytes:
 
 
 def _tenant(tenant: TenantView) -> dict[str, Any]:
+    snapshot = tenant.snapshot
     return {
         "name": tenant.name,
         "host": tenant.host,
-        "up": tenant.up,
+        "up": snapshot.up,
         "health": tenant.health,
         "verdict": tenant.verdict,
         "advice": tenant.advice,
         "problem": _problem(tenant.problem),
-        "phases": tenant.phases,
-        "poll_lag_seconds": _rounded(tenant.lag_seconds, 3),
+        "phases": snapshot.phases,
+        "poll_lag_seconds": _rounded(snapshot.lag_seconds, 3),
         "requests_per_second": tenant.budget,
-        "request_rate_limit": _rounded(tenant.rate_limit, 6),
-        "request_rate_demand": _rounded(tenant.rate_demand, 6),
-        "request_rate_used": _rounded(tenant.rate_used, 6),
-        "throttled": tenant.throttled,
+        "request_rate_limit": _rounded(snapshot.rate_limit, 6),
+        "request_rate_demand": _rounded(snapshot.rate_demand, 6),
+        "request_rate_used": _rounded(snapshot.rate_used, 6),
+        "throttled": snapshot.throttled,
     }
 
 
@@ -150,7 +149,4 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 def _time(timestamp: float | None) -> str | None:
     """Write a time as RFC 3339 has it, in UTC with milliseconds, like the metrics' timestamps."""
-    if timestamp is None:
-        return None
-    moment = datetime.fromtimestamp(min(round(timestamp, 3), _LATEST), UTC)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return None if timestamp is None else iso(round(timestamp, 3), timespec="milliseconds")

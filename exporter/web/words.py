@@ -91,9 +91,9 @@ def moment(timestamp: float) -> str:
     return f"{time.day} {time:%b %H:%M:%S} UTC"
 
 
-def iso(timestamp: float) -> str:
-    """Write a time for machines, as ``<time datetime>`` wants it: ``2026-11-24T18:40:07Z``."""
-    return f"{_utc(timestamp).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+def iso(timestamp: float, *, timespec: str = "seconds") -> str:
+    """Write a time for machines, in UTC as RFC 3339 has it: ``2026-11-24T18:40:07Z``."""
+    return f"{_utc(timestamp).replace(tzinfo=None).isoformat(timespec=timespec)}Z"
 
 
 def visible(text: str) -> str:

@@ -32,11 +32,13 @@ ROOMS: dict[str, set[str] | str] = {
     "store": {"errors", "pace", "status"},
     "exposition": {"status", "store"},
     "query": {"errors"},
-    "overview": {"errors", "store"},
+    "snapshot": {"errors", "store"},
+    "overview": {"errors", "snapshot", "store"},
     "advice": {"errors"},
-    "survey": {"advice", "errors", "overview", "query", "ratelimit", "status", "store"},
+    "judgement": {"advice", "errors", "overview", "ratelimit", "store"},
+    "survey": {"judgement", "overview", "query", "status", "store"},
     "pace": set(),
-    "telemetry": {"errors", "store", "tracking"},
+    "telemetry": {"errors", "snapshot", "store", "tracking"},
     "journal": {"errors", "logs", "store"},
     "state_database": {"errors", "status", "store"},
     "state_file": {"errors", "files", "state_database", "store"},
@@ -46,7 +48,7 @@ ROOMS: dict[str, set[str] | str] = {
     "cortex": {"errors", "key_file", "status", "transport"},
     "poller": {
         *("cortex", "errors", "journal", "patience", "ratelimit", "schedule", "status", "store", "telemetry"),
-        *("advice", "transport", "workers"),
+        *("advice", "snapshot", "transport", "workers"),
     },
     "workers": set(),
     "fleet": {
@@ -65,7 +67,7 @@ ROOMS: dict[str, set[str] | str] = {
     "web.words": set(),
     "web.links": {"overview", "query"},
     "web.page": {"overview", "query", "store", "web.bars", "web.links", "web.words"},
-    "web.document": {"overview", "query", "status"},
+    "web.document": {"overview", "query", "status", "web.words"},
     "web.packed": {"exposition", "web.metrics"},
     "web.actions": {"overview", "query", "web.document", "web.links", "web.packed", "web.page"},
     "web.app": {"overview", "query", "web.actions", "web.metrics", "web.page"},
@@ -105,7 +107,7 @@ LIBRARIES = {
 # What decides and renders has no input, no output, no clock and no threads; the last renders for several.
 PURE = (
     *("status", "schedule", "ratelimit", "patience", "store", "exposition"),
-    *("pace", "web.token_bucket", "query", "overview", "advice", "survey", "web.bars"),
+    *("pace", "web.token_bucket", "query", "snapshot", "overview", "advice", "judgement", "survey", "web.bars"),
 )
 IMPURE = {
     *("asyncio", "concurrent", "contextvars", "datetime", "http", "io", "logging", "multiprocessing", "os"),

@@ -21,6 +21,7 @@ from exporter.overview import (
     Totals,
 )
 from exporter.query import Query
+from exporter.snapshot import TenantSnapshot
 from exporter.status import STATUSES
 from exporter.store import Phase
 from exporter.web.document import refuse, render
@@ -73,18 +74,23 @@ TOTALS = Totals(
 TENANT = TenantView(
     name="acme",
     host="api-acme.example",
-    up=False,
+    budget=5.0,
     health=Health.UNWELL,
     verdict="Words.",
     advice="Advice.",
     problem=PROBLEM,
-    phases=TOTALS.phases,
-    lag_seconds=1.23456,
-    budget=5.0,
-    rate_limit=2.5,
-    rate_demand=1 / 60,
-    rate_used=1 / 3,
-    throttled=True,
+    snapshot=TenantSnapshot(
+        up=False,
+        failure=PROBLEM.reason,
+        failure_detail=PROBLEM.detail,
+        phases=TOTALS.phases,
+        lag_seconds=1.23456,
+        rate_limit=2.5,
+        rate_demand=1 / 60,
+        rate_used=1 / 3,
+        throttled=True,
+        at=1.0,
+    ),
 )
 OVERVIEW = Overview(
     now=NOW,
@@ -202,7 +208,7 @@ def test_what_is_not_known_is_null() -> None:
     )
     overview = replace(
         OVERVIEW,
-        tenants=(replace(TENANT, name=None, up=None, problem=None),),
+        tenants=(replace(TENANT, name=None, problem=None, snapshot=replace(TENANT.snapshot, up=None)),),
         groups=(Group(None, TOTALS),),
         sections=(Section(Group(None, TOTALS), (replace(ACTION, **unknown),)),),  # type: ignore[arg-type]  # All of them may be None.
     )
@@ -229,7 +235,7 @@ def test_share_is_neither_nothing_nor_all_unless_it_is_so(share: float | None, t
     ("timestamp", "told"),
     [
         (0.0, "1970-01-01T00:00:00.000Z"),
-        (-0.25, "1969-12-31T23:59:59.750Z"),
+        (-0.25, "1970-01-01T00:00:00.000Z"),
         (1_700_000_000.0004, "2023-11-14T22:13:20.000Z"),
         (1_700_000_000.9996, "2023-11-14T22:13:21.000Z"),
         (253_402_300_799.9999, "9999-12-31T23:59:59.000Z"),

@@ -42,6 +42,6 @@ def test_tenant_that_is_replaced_is_never_without_actions(tmp_path: Path) -> Non
         fleet.apply(fleet.prepare(loaded), lambda _, loaded=loaded: loaded.tenants[0].actions)  # type: ignore[misc]  # As above.
         telemetry.fleet = fleet
     assert telemetry.seen == [[3]]
-    assert [(len(known.states), known.at is None) for known in fleet.tenants()] == [(2, False)]
+    assert [(len(known.states), known.host) for known in fleet.tenants()] == [(2, "api-b.example")]
     text = b"".join(exposition.expose(openmetrics=False).slices(1000)).decode()
     assert [action_id for action_id in "1234" if f'action_id="{action_id}"' in text] == ["3", "4"]

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from support_page import overview_of, tenant_state
+from support_page import overview_of
+from support_tenant import tenant_state
 
 from exporter.query import Query, Show, Sort
 from exporter.store import ActionState

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support_page import NOW, overview_of, polled, rendered, status, tenant_state
+from support_page import NOW, overview_of, polled, rendered, status
+from support_tenant import tenant_state
 
 from exporter import advice
 from exporter.errors import Reason
@@ -206,10 +207,10 @@ def test_tenants_are_told_worst_first() -> None:
     assert section(html, "tenants") == (
         "Tenants Tenant State Requests used Asked for Lag "
         f"globex api-acme.example {' '.join(advice.PROBLEMS[Reason.UNAUTHORIZED])} "
-        "It said: HTTP 401 0 of 5/s 0.2/s none "
-        f"initech api-acme.example {' '.join(advice.THROTTLED_LATELY).strip()} 0.19 of 5/s "
+        "It said: HTTP 401 0 of 5/s 1.5/s none "
+        f"initech api-acme.example {' '.join(advice.THROTTLED_LATELY).strip()} 1.25 of 5/s "
         "throttled to 2.5/s 7/s more than allowed 1 min "
-        "acme api-acme.example All is well. 0.19 of 5/s 0.2/s none"
+        "acme api-acme.example All is well. 1.25 of 5/s 1.5/s none"
     )
     # What is told of the tenant as a whole is not told again of each action.
     assert "The API refuses the key. See the tenant above." in section(html, "actions")

@@ -1,6 +1,5 @@
 """The overview: what an action and a tenant look like, order, filters, groups, totals, pages, and estimates."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_tenant import tenant_snapshot, tenant_state
 
 from exporter.advice import DEFECT, NO_THREAD, PROBLEMS
 from exporter.errors import Reason
@@ -64,24 +64,9 @@ def failing(state: ActionState, **more: Any) -> ActionState:
     return replace(state, polled=True, failure=TIMED_OUT.reason, failure_detail=TIMED_OUT.detail, **more)
 
 
-def tenant(*states: ActionState, name: str | None = None, **more: Any) -> TenantState:
+def tenant(*states: ActionState, **more: Any) -> TenantState:
     """Return a tenant that is well, with actions in these states."""
-    phases = Counter(state.phase for state in states)
-    well: dict[str, Any] = {
-        "host": "api-acme.example",
-        "budget": 5.0,
-        "interval_seconds": INTERVAL,
-        "up": True,
-        "failure": None,
-        "failure_detail": None,
-        "phases": {phase: phases[phase] for phase in Phase},
-        "lag_seconds": 0.0,
-        "rate_limit": 5.0,
-        "rate_demand": 1.5,
-        "rate_used": 1.25,
-        "throttled": False,
-    }
-    return TenantState(name=name, states=states, **(well | more))
+    return tenant_state(states, **more)
 
 
 def view(state: ActionState) -> ActionView:
@@ -337,7 +322,7 @@ def rollout(endpoints: int, per_second: float, *, until: float, stalls_at: float
         finished = min(endpoints, int(per_second * min(now, stalls_at)))
         found = status(completed_successfully=finished, pending=endpoints - finished)
         state = store.succeeded("1", found, now=now, wall_now=NOW + now)
-        (action,) = survey([tenant(state)], Query(), NOW + now).actions
+        (action,) = survey([tenant(state, at=now)], Query(), NOW + now).actions
         views.append(action)
     return views
 
@@ -368,18 +353,12 @@ def test_rollout_that_stalls_grows_its_estimate() -> None:
 WELL = TenantView(
     name="acme",
     host="api-acme.example",
-    up=True,
+    budget=5.0,
     health=Health.WELL,
     verdict="All is well.",
     advice="",
     problem=None,
-    phases={phase: int(phase is Phase.WAITING) for phase in Phase},
-    lag_seconds=0.0,
-    budget=5.0,
-    rate_limit=5.0,
-    rate_demand=1.5,
-    rate_used=1.25,
-    throttled=False,
+    snapshot=tenant_snapshot([ActionState("1", ())]),
 )
 UNAUTHORIZED = Problem(Reason.UNAUTHORIZED, *PROBLEMS[Reason.UNAUTHORIZED], "HTTP 401: no", said=True)
 NOT_FOUND = {"failure": Reason.NOT_FOUND, "failure_detail": "no such action"}
@@ -396,12 +375,6 @@ OVER_BUDGET = (
         (NOT_FOUND, Health.WELL, "All is well.", ""),
         ({"lag_seconds": 60.0, "rate_demand": 4.89}, Health.WELL, "All is well.", ""),
         ({"up": None}, Health.UNKNOWN, "No answer has come yet.", ""),
-        (
-            {"up": None, "states": ()},
-            Health.UNKNOWN,
-            "No actions are tracked.",
-            "Add their IDs to the configuration, or to a file that action_files names.",
-        ),
         (
             {"up": False, "failure": Reason.UNAUTHORIZED, "failure_detail": "HTTP 401: no", "throttled": True},
             Health.UNWELL,
@@ -425,12 +398,17 @@ OVER_BUDGET = (
 )
 def test_tenant_is_judged(known: dict[str, Any], health: Health, verdict: str, advice: str) -> None:
     """Well or not, in words, with what to do; the worst comes first. An action that is missing is no fault."""
-    state = replace(tenant(ActionState("1", ()), name="acme"), **known)
+    state = tenant(ActionState("1", ()), name="acme", **known)
     overview = survey([state], Query(), NOW)
-    told = {"failure", "failure_detail", "states"}
-    changes = {key: value for key, value in known.items() if key not in told}
-    problem = UNAUTHORIZED if health is Health.UNWELL else None
-    expected = replace(WELL, health=health, verdict=verdict, advice=advice, problem=problem, **changes)
+    expected = replace(
+        WELL,
+        budget=state.budget,
+        health=health,
+        verdict=verdict,
+        advice=advice,
+        problem=UNAUTHORIZED if health is Health.UNWELL else None,
+        snapshot=state.snapshot,
+    )
     assert overview.tenants == (expected,)
     assert overview.tenants[0].share_used == 0.25
 
@@ -475,6 +453,15 @@ def test_tenant_is_judged_by_its_actions(
     """All is not well while actions have no news; and one that fails is not the tenant."""
     (shown,) = survey([tenant(*states, **known)], Query(), NOW).tenants
     assert (shown.health, shown.verdict) == (health, verdict)
+
+
+def test_tenant_without_actions_says_how_to_get_some() -> None:
+    """It was asked nothing, and is neither well nor unwell."""
+    (shown,) = survey([tenant(up=None)], Query(), NOW).tenants
+    assert (shown.health, shown.verdict, shown.advice) == (
+        *(Health.UNKNOWN, "No actions are tracked."),
+        "Add their IDs to the configuration, or to a file that action_files names.",
+    )
 
 
 def test_tenants_are_all_shown_whatever_is_asked_for() -> None:

@@ -7,11 +7,13 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
+from support_tenant import tenant_snapshot
 
 from exporter import __version__
 from exporter.errors import Reason
+from exporter.snapshot import TenantSnapshot
 from exporter.store import Phase
-from exporter.telemetry import Telemetry, TenantSnapshot, TenantTelemetry
+from exporter.telemetry import Telemetry, TenantTelemetry
 from exporter.tracking import FileState
 
 Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
@@ -49,7 +51,7 @@ EVERY_PHASE = {phase: number for number, phase in enumerate(Phase, 1)}
 
 def snapshot(*, up: bool | None = True) -> TenantSnapshot:
     """Return what a tenant's poller could say of itself."""
-    return TenantSnapshot(up=up, phases=EVERY_PHASE, lag_seconds=12.5, rate_limit=5.0, rate_demand=0.25)
+    return tenant_snapshot(up=up, phases=EVERY_PHASE, lag_seconds=12.5, rate_demand=0.25)
 
 
 def flat(families: Iterable[Metric]) -> Families:
@@ -206,7 +208,7 @@ def test_snapshot_is_taken_at_each_scrape() -> None:
     """What a poller says is read when it is asked for, not before."""
     telemetry = Telemetry(named=False)
     lags = iter([1.0, 2.0])
-    telemetry.watch_tenant(None, lambda: TenantSnapshot(None, {}, next(lags), 5.0, 0.0))
+    telemetry.watch_tenant(None, lambda: tenant_snapshot(lag_seconds=next(lags)))
     name = f"{PREFIX}_poll_lag_seconds"
     text = "How late the most overdue poll of an unfinished action is."
     for lag in (1.0, 2.0):
