@@ -77,12 +77,14 @@ class Reply:
 class Request(NamedTuple):
     """A request as it is remembered: when it arrived, by the monotonic clock, for what, and its answer.
 
-    ``action_id`` is None where none was understood; ``status`` is 0 where no answer is sent.
+    ``action_id`` is None where none was understood; ``status`` is 0 where no answer is sent. ``signed_at`` is when
+    it left the client, by the clock of that, to the millisecond; None where it is not signed.
     """
 
     arrived_at: float
     action_id: str | None
     status: int
+    signed_at: float | None
 
 
 class SimulatedTenant:
@@ -177,7 +179,7 @@ class SimulatedTenant:
                 fault = next(self._faults.get(action_id, iter(())), None)
             if fault is not None:
                 reply = _with_fault(reply, fault)
-            self._requests.append(Request(arrived_at, action_id, _sent_status(reply)))
+            self._requests.append(Request(arrived_at, action_id, _sent_status(reply), _signed_at(headers)))
             return reply
 
     def _answer(
@@ -214,15 +216,13 @@ class SimulatedTenant:
 
     def _is_signed(self, headers: Mapping[str, str]) -> bool:
         nonce = headers.get("x-xdr-nonce", "")
-        timestamp = headers.get("x-xdr-timestamp", "")
         if not (len(nonce) == 64 and nonce.isascii() and nonce.isalnum()):
             return False
-        if not (len(timestamp) <= 15 and timestamp.isascii() and timestamp.isdigit()):
-            return False
+        signed_at = _signed_at(headers)
         now = self._wall_clock()
-        if abs(now - int(timestamp) / 1000) > self._clock_skew_seconds:
+        if signed_at is None or abs(now - signed_at) > self._clock_skew_seconds:
             return False
-        signature = hashlib.sha256(f"{self.key}{nonce}{timestamp}".encode()).hexdigest()
+        signature = hashlib.sha256(f"{self.key}{nonce}{headers['x-xdr-timestamp']}".encode()).hexdigest()
         return headers.get("authorization") == signature and self._is_first_use(nonce, now)
 
     def _is_first_use(self, nonce: str, now: float) -> bool:
@@ -282,6 +282,12 @@ def _with_fault(reply: Reply, fault: Fault) -> Reply:
         {**reply.headers, **{name.title(): value for name, value in fault.headers.items()}},
         fault,
     )
+
+
+def _signed_at(headers: Mapping[str, str]) -> float | None:
+    timestamp = headers.get("x-xdr-timestamp", "")
+    well_formed = len(timestamp) <= 15 and timestamp.isascii() and timestamp.isdigit()
+    return int(timestamp) / 1000 if well_formed else None
 
 
 def _sent_status(reply: Reply) -> int:

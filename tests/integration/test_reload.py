@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from support import (
     wait_until,
     wait_until_equal,
 )
+from support_arrivals import departures, gaps
 from support_metrics import scrape
 
 from exporter.simulator.lives import Counts, Fixed
@@ -445,8 +445,7 @@ def test_reload_changes_the_pace(exporter_process: StartExporter, tenant: Simula
     reload({"interval": "200ms"}, 2)
     start = len(tenant.requests) + 1
     wait_until(lambda: len(tenant.requests) > start + 3, "four more requests")
-    times = [request.arrived_at for request in tenant.requests[start:]]
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.25
+    assert min(gaps(departures(tenant.requests[start:]))) > 0.25
     tenant.add(1, DONE)
     wait_until_equal(lambda: scrape(process).phases(), {"active": 2.0, "settled": 1.0})
     # A finished action was to be polled in an hour.

@@ -345,7 +345,7 @@ def test_actions_stand_still_at_speed_zero() -> None:
 
 
 def test_requests_are_recorded() -> None:
-    """Each request is remembered with its arrival, what it asked for, and the status of its answer."""
+    """Each is remembered with its arrival, what it asked for, the status of its answer, and when it was signed."""
     client = Client(requests_per_second=2)
     client.ask()
     client.clock.advance(0.5)
@@ -353,13 +353,14 @@ def test_requests_are_recorded() -> None:
     client.ask()
     client.ask(path="/")
     client.clock.advance(1)
+    client.wall_clock.advance(1)
     client.ask(body=b"")
     assert client.tenant.requests == [
-        Request(0.0, "325", 200),
-        Request(0.5, "9", 401),
-        Request(0.5, "325", 429),
-        Request(0.5, None, 404),
-        Request(1.5, None, 400),
+        Request(0.0, "325", 200, NOW),
+        Request(0.5, "9", 401, None),
+        Request(0.5, "325", 429, NOW),
+        Request(0.5, None, 404, NOW),
+        Request(1.5, None, 400, NOW + 1),
     ]
 
 
@@ -369,7 +370,7 @@ def test_requests_without_an_answer_are_recorded_with_status_zero(fault: Fault) 
     client = Client()
     client.tenant.inject(fault)
     client.ask()
-    assert client.tenant.requests == [Request(0.0, "325", 0)]
+    assert client.tenant.requests == [Request(0.0, "325", 0, NOW)]
 
 
 def test_inject_replaces_the_answer() -> None:
@@ -381,7 +382,7 @@ def test_inject_replaces_the_answer() -> None:
     client.tenant.inject(fault, 325)
     expected = {"Content-Type": "text/html", "Location": "http://127.0.0.1:1/"}
     assert client.ask() == Reply(302, b"<p>", expected, fault)
-    assert client.tenant.requests == [Request(0.0, "325", 302)]
+    assert client.tenant.requests == [Request(0.0, "325", 302, NOW)]
 
 
 @pytest.mark.parametrize(
