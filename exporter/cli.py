@@ -130,13 +130,13 @@ class _Exporter:
 
         ``seen`` is how the configuration file looked when it was loaded.
         """
-        upkeep = None if given.demo else self._upkeep(given.config_auto_reload_interval, seen)
+        upkeep = self._upkeep(given, seen)
         app = create_app(
             expose=self._expose,
             overview=lambda query: survey(self._fleet.tenants(), query, time.time()),
             ready=lambda: self._fleet.ready,
             telemetry_path=given.web_telemetry_path,
-            reload=upkeep.reload if upkeep is not None and given.web_enable_lifecycle else None,
+            reload=upkeep.reload if given.web_enable_lifecycle else None,
         )
         complaints = Complaints(self._log)
         server = Server(
@@ -148,7 +148,7 @@ class _Exporter:
         self._stop_serving = server.stop
         # The loop gets its turn ten times as often as by default, should a thread be at work without a pause.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        with self._polling(upkeep):
+        with self._polling(upkeep, hangup_reloads=not given.demo):
             self._log.info(
                 "started",
                 version=__version__,
@@ -174,11 +174,11 @@ class _Exporter:
         return int(self._fleet.failing)
 
     @contextlib.contextmanager
-    def _polling(self, upkeep: Upkeep | None) -> Iterator[None]:
+    def _polling(self, upkeep: Upkeep | None, *, hangup_reloads: bool = False) -> Iterator[None]:
         """Poll and keep up within the context, and have signals end what waits in it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop_for())
-        if upkeep is not None:
+        if upkeep is not None and hangup_reloads:
             signal.signal(signal.SIGHUP, lambda *_: upkeep.reload_soon())
         with contextlib.ExitStack() as stack:
             if self._state is not None:
@@ -190,6 +190,7 @@ class _Exporter:
                 upkeep.start()
                 stack.callback(upkeep.join)
                 stack.callback(upkeep.stop)
+            if hangup_reloads:
                 stack.callback(signal.signal, signal.SIGHUP, signal.SIG_IGN)
             yield
 
@@ -211,14 +212,14 @@ class _Exporter:
         own = self._telemetry.expose(openmetrics=openmetrics, names=names)
         return self._exposition.expose(openmetrics=openmetrics, names=names, tail=own)
 
-    def _upkeep(self, interval_seconds: float, seen: Fingerprint | None) -> Upkeep:
+    def _upkeep(self, given: argparse.Namespace, seen: Fingerprint | None) -> Upkeep:
         return Upkeep(
-            reload=self._reload,
+            reload=list if given.demo else self._reload,  # No file is behind the demo's configuration.
             reload_others=self._reload_web,
             look=self._look,
             fingerprint=lambda: fingerprint(self._configuration.path),
             seen=seen,
-            interval=interval_seconds,
+            interval=0 if given.demo else given.config_auto_reload_interval,
             log=self._log,
         )
 
@@ -227,10 +228,9 @@ class _Exporter:
         """Whether it serves TLS."""
         return self._policy().context is not None
 
-    def _stop_answering(self, upkeep: Upkeep | None) -> None:
+    def _stop_answering(self, upkeep: Upkeep) -> None:
         """Let nobody wait who would hold up the end."""
-        if upkeep is not None:
-            upkeep.stop()
+        upkeep.stop()
         if self._web is not None:
             self._web.stop()
 
@@ -315,7 +315,8 @@ def _expect_signals(given: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     if not given.demo:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # What changes from now on will be noticed.
+        # What changes from now on will be noticed. A demo ends with its terminal.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _select(files: ActionFiles, configuration: Configuration) -> None:

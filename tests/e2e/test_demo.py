@@ -1,11 +1,21 @@
 """The demo, as somebody starts it who has no tenant."""
 
 import re
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support import ExporterProcess, StartExporter, find_program, wait_until
+from support import (
+    TIMEOUT_SECONDS,
+    ExporterProcess,
+    StartExporter,
+    find_program,
+    replace_file,
+    wait_until,
+    wait_until_equal,
+)
 
 from exporter.simulator.lives import STATUSES
 
@@ -49,6 +59,32 @@ def test_demo_metrics_please_promtool(demo: ExporterProcess) -> None:
         check=False,
     )
     assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+def test_demo_takes_up_another_web_configuration(exporter_process: StartExporter, tmp_path: Path) -> None:
+    """By itself when the file changes, and when it is asked to; it has nothing else to reload."""
+    web = tmp_path / "web.yaml"
+
+    def write(value: str) -> None:
+        replace_file(web, f"http_server_config: {{headers: {{X-XSS-Protection: '{value}'}}}}\n")
+
+    def told() -> str:
+        return process.get("/-/healthy").headers["X-XSS-Protection"]
+
+    write("1")
+    process = exporter_process(None, "--demo", f"--web.config.file={web}", "--web.enable-lifecycle")
+    assert told() == "1"
+    write("0")
+    wait_until_equal(told, "0")
+    write("1; mode=block")
+    assert process.post("/-/reload").status_code == 200
+    assert told() == "1; mode=block"
+
+
+def test_demo_ends_with_its_terminal(demo: ExporterProcess) -> None:
+    """A hangup is no wish for a reload there: who closes the window has seen enough."""
+    demo.process.send_signal(signal.SIGHUP)
+    assert demo.process.wait(TIMEOUT_SECONDS) == -signal.SIGHUP
 
 
 def test_demo_shows_a_dozen_actions_that_move(demo: ExporterProcess) -> None:
