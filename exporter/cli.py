@@ -21,7 +21,7 @@ from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
 from exporter.errors import ConfigurationError
 from exporter.exposition import Exposition, Text
-from exporter.files import Fingerprint, fingerprint, gives_once
+from exporter.files import Fingerprint, fingerprint
 from exporter.fleet import Fleet, Prepared
 from exporter.state_file import StateFile, StateFileInUseError
 from exporter.survey import survey
@@ -247,13 +247,10 @@ class _Exporter:
 
     def _reload(self) -> list[str]:
         """Load the configuration anew, and take it up or return what is wrong with it."""
-        path = self._configuration.path
         with contextlib.ExitStack() as stack:
             stack.callback(self._telemetry.configuration_refused)
-            if gives_once(path):
-                return [f"{path}: is not a regular file, and cannot be read a second time"]
             try:
-                prepared = self._fleet.prepare(config.load(path))
+                prepared = self._fleet.prepare(config.load(self._configuration.path, again=True))
             except ConfigurationError as error:
                 return error.problems
             # Half of a configuration is none: whoever has started the process may start it anew.

@@ -147,21 +147,13 @@ def _group(text: str) -> str:
 
 
 def _label(text: str) -> tuple[str, str | None]:
-    if len(text) > _LONGEST_LABEL:
-        raise ValueError(f"must not be longer than {_LONGEST_LABEL} characters")
-    name, equals, value = text.partition("=")
+    name, equals, value = _bounded(text, _LONGEST_LABEL).partition("=")
     return _group(name), value if equals else None
 
 
-def _text(text: str) -> str:
-    if len(text) > _LONGEST_TEXT:
-        raise ValueError(f"must not be longer than {_LONGEST_TEXT} characters")
-    return text.strip()
-
-
-def _tenant(text: str) -> str:
-    if len(text) > _LONGEST_TEXT:
-        raise ValueError(f"must not be longer than {_LONGEST_TEXT} characters")
+def _bounded(text: str, longest: int = _LONGEST_TEXT) -> str:
+    if len(text) > longest:
+        raise ValueError(f"must not be longer than {longest} characters")
     return text
 
 
@@ -199,10 +191,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "group": _group,
     "sort": _choice(Sort),
     "order": _descending,
-    "text": _text,
+    "text": lambda text: _bounded(text).strip(),
     "label": _label,
     "show": _choice(Show),
-    "tenant": _tenant,
+    "tenant": _bounded,
     "page": _number(_LAST_PAGE),
     "per_page": _number(_LARGEST_PAGE),
 }

@@ -39,13 +39,14 @@ __all__ = [
 ]
 
 
-def load(path: Path) -> Configuration:
+def load(path: Path, *, again: bool = False) -> Configuration:
     """Read and validate a configuration file, and the key and CA files that it names.
 
-    Raise ConfigurationError with every problem: ``config.yaml: actions[3].id: what is wrong, what is right``.
+    ``again``: what gives its content once, as a pipe does, is refused, since it may have given it before. Raise
+    ConfigurationError with every problem: ``config.yaml: actions[3].id: what is wrong, what is right``.
     """
     try:
-        raw, problems = parse_yaml(read_text(path))
+        raw, problems = parse_yaml(read_text(path, again=again))
     except RefusedError as refusal:
         raise ConfigurationError([f"{shown(path)}: {refusal}"]) from None
     if raw is None:

@@ -69,9 +69,7 @@ def load_web(path: Path, *, again: bool = False) -> WebSettings:
     """
     reader = _Reader(path, again=again)
     try:
-        if again:
-            values.refuse_pipe(path)
-        raw, repeated = parse_yaml(read_text(path))
+        raw, repeated = parse_yaml(read_text(path, again=again))
         settings = reader.read({} if raw is None else raw)
     except RefusedError as refusal:
         raise WebConfigurationError([f"{shown(path)}: {refusal}"], reader.files) from None

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from exporter.config.problems import RefusedError
-from exporter.config.yaml_loading import read_bounded, read_pipe
+from exporter.config.yaml_loading import read_bounded, read_pipe, refuse_pipe
 from exporter.files import gives_once, shown
 from exporter.web.tls import CIPHER_SUITES, CURVES, TLS13_CIPHER_SUITES
 
@@ -56,12 +56,6 @@ _LARGEST_BURST = 1_000_000_000
 def is_blank(value: Any) -> bool:
     """Tell whether a value is as good as none, as what is left of a template often is."""
     return value is None or value == ""
-
-
-def refuse_pipe(path: Path) -> None:
-    """Refuse what gives its content once, and may have given it."""
-    if gives_once(path):
-        raise RefusedError("is not a regular file, and cannot be read a second time")
 
 
 def file_name(value: Any) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from exporter.config.problems import Problem, RefusedError, shorten
+from exporter.files import gives_once
 
 # About 100,000 actions with labels.
 _LARGEST_FILE_BYTES = 8 * 1024 * 1024
@@ -89,8 +90,19 @@ def _bounded(content: bytes, limit_bytes: int) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
-    """Return a file's text; raise RefusedError, which does not name the path, where there is none."""
+def refuse_pipe(path: Path) -> None:
+    """Refuse what gives its content once, and may have given it."""
+    if gives_once(path):
+        raise RefusedError("is not a regular file, and cannot be read a second time")
+
+
+def read_text(path: Path, *, again: bool = False) -> str:
+    """Return a file's text; raise RefusedError, which does not name the path, where there is none.
+
+    A pipe's is not there ``again``.
+    """
+    if again:
+        refuse_pipe(path)
     content = read_bounded(path, _LARGEST_FILE_BYTES)
     try:
         return content.decode("utf-8-sig")

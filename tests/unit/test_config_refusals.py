@@ -130,6 +130,15 @@ def test_unreadable_file_is_refused(tmp_path: Path, name: str, shown: str, messa
         assert problems_of(tmp_path, name) == [f"{shown}: {message}"]
 
 
+def test_pipe_is_not_read_a_second_time(tmp_path: Path) -> None:
+    """What it gave at the start it does not give to a reload, which does not wait for it either."""
+    path = tmp_path / "config.yaml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, again=True)
+    assert caught.value.problems == [f"{path}: is not a regular file, and cannot be read a second time"]
+
+
 def test_denied_file_is_refused(tmp_path: Path) -> None:
     """A file of another user says so."""
     path = tmp_path / "config.yaml"
