@@ -20,9 +20,10 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
 from exporter.errors import ConfigurationError
-from exporter.exposition import Exposition, Text
+from exporter.exposition import Exposition
 from exporter.files import Fingerprint, fingerprint
 from exporter.fleet import Fleet, Prepared
+from exporter.packing import Packed
 from exporter.state_file import StateFile, StateFileInUseError
 from exporter.survey import survey
 from exporter.telemetry import Telemetry
@@ -169,7 +170,7 @@ class _Exporter:
                     return 1
                 time.sleep(_POLLED_CHECK_SECONDS)
         text = self._expose(openmetrics=False, names=None)
-        if not _print(b"".join(text.slices(text.length))):
+        if not _print(b"".join(text.plain(text.length))):
             return 1
         return int(self._fleet.failing)
 
@@ -208,7 +209,7 @@ class _Exporter:
         self._crashed = True
         self._stop()
 
-    def _expose(self, *, openmetrics: bool, names: Collection[str] | None) -> Text:
+    def _expose(self, *, openmetrics: bool, names: Collection[str] | None) -> Packed:
         own = self._telemetry.expose(openmetrics=openmetrics, names=names)
         return self._exposition.expose(openmetrics=openmetrics, names=names, tail=own)
 

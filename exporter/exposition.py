@@ -1,22 +1,24 @@
-"""The state of actions as Prometheus text: pure rendering, and the rendered text of each action.
+"""The state of actions as Prometheus text: pure rendering, and the rendered text of all actions.
 
-The rule: a scrape is a read. An action's text is rendered when that action changes; a scrape joins what is
-there, a slice at a time, so that one that is read slowly holds no copy. The same sample lines serve both formats,
-text 0.0.4 and OpenMetrics 1.0: only the headers differ.
+The rule: a scrape is a read. An action's text is rendered when that action changes, and kept compressed together
+with that of a few others; a scrape compresses only what has changed since the last one. The same sample lines
+serve both formats, text 0.0.4 and OpenMetrics 1.0: only the headers differ.
 """
 
-import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from exporter.packing import Block, Packed, pack
 from exporter.status import STATUSES
 from exporter.store import ActionState
 
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_VERSIONS = {"text/plain": "0.0.4", "application/openmetrics-text": "1.0.0"}
+_GROUP_ACTIONS = 128
+"""How many actions are compressed together: twice as many cost a scrape with one change twice as much, half as
+many cost one with all changed a quarter more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ FAMILIES = (
 )
 """The families of an action, in the order of :func:`render`'s texts."""
 
+_NOTHING = (b"",) * len(FAMILIES)
+_Key = tuple[str | None, str]
+
 
 def render(tenant: str | None, state: ActionState) -> tuple[bytes, ...]:
     """Render an action: for each of :data:`FAMILIES` the lines of its samples, or nothing.
@@ -90,7 +95,7 @@ def render(tenant: str | None, state: ActionState) -> tuple[bytes, ...]:
         cortex_xdr_script_execution_endpoints{action_id="22519813685366",status="canceled"} 0
     """
     if state.retired:
-        return (b"",) * len(FAMILIES)
+        return _NOTHING
     identity = f'action_id="{escape(state.action_id)}"'
     if tenant is not None:
         identity = f'tenant="{escape(tenant)}",{identity}'
@@ -121,48 +126,45 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-class Text:
-    """An exposition as of one moment, in pieces that all who ask share: ``length`` bytes in all."""
+class _Group:
+    """A few actions, of each family of which the lines are compressed together."""
 
-    def __init__(
-        self, families: Sequence[tuple[bytes, int]], actions: Sequence[tuple[bytes, ...]], tail: bytes, length: int
-    ) -> None:
-        # The families' heads, and which of an action's texts is theirs.
-        self._families = families
-        self._actions = actions
-        self._tail = tail
-        self.length = length
+    __slots__ = ("blocks", "outdated", "texts")
 
-    def slices(self, size: int) -> Iterator[bytes]:
-        """Yield it in slices of that many bytes or a little more, the last one of what is left."""
-        pieces: list[bytes] = []
-        length = 0
-        for piece in self._pieces():
-            pieces.append(piece)
-            length += len(piece)
-            if length >= size:
-                yield b"".join(pieces)
-                pieces.clear()
-                length = 0
-        yield b"".join(pieces)
+    def __init__(self) -> None:
+        self.texts: dict[_Key, tuple[bytes, ...]] = {}
+        self.blocks: list[tuple[Block, ...]] = [()] * len(FAMILIES)
+        self.outdated: set[int] = set()
 
-    def _pieces(self) -> Iterator[bytes]:
-        for head, index in self._families:
-            yield head
-            for texts in self._actions:
-                yield texts[index]
-        yield self._tail
+    def replace(self, key: _Key, texts: tuple[bytes, ...]) -> None:
+        """Take over an action's texts, none to let go of it, and note in which families they differ."""
+        before = self.texts.get(key, _NOTHING)
+        if texts == _NOTHING:
+            self.texts.pop(key, None)
+        else:
+            self.texts[key] = texts
+        self.outdated.update(index for index in range(len(FAMILIES)) if before[index] != texts[index])
 
 
 class Exposition:
-    """The rendered text of every action of every tenant; safe to use from several threads."""
+    """The rendered text of every action of every tenant; safe to use from several threads.
+
+    A poll never waits until something is compressed: that happens while only other scrapes wait, who then find
+    it done.
+    """
 
     def __init__(self) -> None:
+        self._heads = {
+            openmetrics: [pack(family.header(openmetrics=openmetrics)) for family in FAMILIES]
+            for openmetrics in (False, True)
+        }
+        self._packing = threading.Lock()  # Taken before the other one, and held while blocks change.
         self._lock = threading.Lock()
-        self._texts: dict[tuple[str | None, str], tuple[bytes, ...]] = {}
-        self._lengths = [0] * len(FAMILIES)
-        # Shared by all who ask until the next change, and never changed itself.
-        self._actions: list[tuple[bytes, ...]] | None = None
+        self._homes: dict[_Key, _Group] = {}
+        # These three are sets that keep their order.
+        self._groups: dict[_Group, None] = {}
+        self._with_room: dict[_Group, None] = {}
+        self._outdated: dict[_Group, None] = {}
 
     def publish(self, tenant: str | None, state: ActionState) -> None:
         """Take over an action's new state; one without text, a retired one, leaves nothing behind."""
@@ -174,66 +176,50 @@ class Exposition:
         """Take actions that are not tracked any more out, all at one moment."""
         with self._lock:
             for action_id in action_ids:
-                self._replace((tenant, action_id), ())
+                self._replace((tenant, action_id), _NOTHING)
 
-    def expose(self, *, openmetrics: bool, names: Collection[str] | None = None, tail: bytes = b"") -> Text:
-        """Return the text of all actions, each as of one moment; with ``names`` only the families named.
+    def expose(self, *, openmetrics: bool, names: Collection[str] | None = None, tail: bytes = b"") -> Packed:
+        """Return the text of all actions, as of one moment; with ``names`` only the families named.
 
         A family without samples is left out. The text has no end mark but what the ``tail`` brings.
         """
+        with self._packing:
+            groups = self._pack()
+            blocks: list[Block] = []
+            for index, head in enumerate(self._heads[openmetrics]):
+                if names is None or FAMILIES[index].name in names:
+                    lines = [block for group in groups for block in group.blocks[index]]
+                    blocks += [*head, *lines] if lines else []
+        return Packed([*blocks, *pack(tail)])
+
+    def _replace(self, key: _Key, texts: tuple[bytes, ...]) -> None:
+        group = self._homes.get(key)
+        if group is None:
+            if texts == _NOTHING:
+                return
+            group = self._homes[key] = next(iter(self._with_room), None) or _Group()
+            self._groups[group] = self._with_room[group] = None
+        group.replace(key, texts)
+        if texts == _NOTHING:
+            del self._homes[key]
+            self._with_room[group] = None
+        if len(group.texts) == _GROUP_ACTIONS:
+            self._with_room.pop(group, None)
+        if group.outdated:
+            self._outdated[group] = None
+
+    def _pack(self) -> list[_Group]:
+        """Compress what has changed, as of one moment; return the groups of that moment."""
         with self._lock:
-            if self._actions is None:
-                self._actions = list(self._texts.values())
-            actions, lengths = self._actions, list(self._lengths)
-        wanted = [
-            (family.header(openmetrics=openmetrics), index)
-            for index, family in enumerate(FAMILIES)
-            if lengths[index] and (names is None or family.name in names)
-        ]
-        length = len(tail) + sum(len(head) + lengths[index] for head, index in wanted)
-        return Text(wanted, actions, tail, length)
-
-    def _replace(self, key: tuple[str | None, str], texts: tuple[bytes, ...]) -> None:
-        before = self._texts.get(key, ())
-        if any(texts):
-            self._texts[key] = texts
-        else:
-            self._texts.pop(key, None)
-        for sign, lines in ((-1, before), (1, texts)):
-            for index, line in enumerate(lines):
-                self._lengths[index] += sign * len(line)
-        self._actions = None
-
-
-def accepts_openmetrics(accept: str) -> bool:
-    """Tell whether a scraper's ``Accept`` header prefers OpenMetrics 1.0 to text 0.0.4 (RFC 9110, 12.5.1).
-
-    The higher weight wins, and between equals what is named first. OpenMetrics has to be named; for text a
-    wildcard counts where it is not named itself.
-    """
-    best: dict[str, tuple[float, int]] = {}
-    nowhere = (0.0, -len(accept))
-    for position, item in enumerate(accept.lower().split(",")):
-        media_type, *parameters = (part.strip() for part in item.split(";"))
-        values = {name.strip(): value.strip(' "') for name, _, value in (p.partition("=") for p in parameters)}
-        if values.get("version", _VERSIONS.get(media_type)) == _VERSIONS.get(media_type):
-            rank = (_weight(values.get("q", "1")), -position)
-            best[media_type] = max(rank, best.get(media_type, nowhere))
-    wildcard = best.get("text/*", best.get("*/*", nowhere))
-    text = best.get("text/plain", (wildcard[0], nowhere[1]))
-    openmetrics = best.get("application/openmetrics-text", nowhere)
-    return openmetrics[0] > 0 and openmetrics > text
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether an ``Accept-Encoding`` header allows gzip (RFC 9110, 12.5.3)."""
-    weights = {}
-    for item in accept_encoding.split(","):
-        coding, _, parameter = (part.strip().lower() for part in item.partition(";"))
-        weights[coding] = _weight(parameter.partition("=")[2].strip() if parameter else "1")
-    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
-
-
-def _weight(text: str) -> float:
-    """Read a quality value (RFC 9110, 12.4.2); what is none counts as not wanted."""
-    return float(text) if re.fullmatch(r"0(\.[0-9]*)?|1(\.0*)?", text) else 0.0
+            changed = [(group, list(group.texts.values()), group.outdated) for group in self._outdated]
+            for group, texts, _ in changed:
+                group.outdated = set()
+                if not texts:
+                    self._groups.pop(group)
+                    self._with_room.pop(group)
+            self._outdated.clear()
+            groups = list(self._groups)
+        for group, texts, outdated in changed:
+            for index in outdated:
+                group.blocks[index] = pack(b"".join([text[index] for text in texts]))
+        return groups

@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.overview import Overview
+from exporter.packing import Packed, pack
 from exporter.query import Query, QueryError
 from exporter.web import document, page
 from exporter.web.links import refresh_seconds
-from exporter.web.packed import Packed
+from exporter.web.packed import respond
 
 _MOST_ASKING = 16  # Each may take a tenth of a second.
 _DOCUMENT_HEADERS = {"Cache-Control": "no-store", "Content-Type": "application/json"}
@@ -48,7 +49,7 @@ class Actions:
         except QueryError as error:
             return Response(document.refuse(error.problems), 400, headers=_DOCUMENT_HEADERS)
         packed = await self._work(lambda: document.render(self._overview(query), query))
-        return packed.response(request, _DOCUMENT_HEADERS)
+        return respond(request, packed, _DOCUMENT_HEADERS)
 
     async def page(self, request: Request) -> Response:
         """Answer with the page, or 400 and one that says what is wrong with the parameters."""
@@ -59,7 +60,7 @@ class Actions:
             return Response(refusal, 400, headers=_PAGE_HEADERS)
         refresh = refresh_seconds(request.query_params.get("refresh"))
         packed = await self._work(lambda: self._page(query, refresh))
-        return packed.response(request, _PAGE_HEADERS)
+        return respond(request, packed, _PAGE_HEADERS)
 
     def _page(self, query: Query, refresh: int) -> bytes:
         overview = self._overview(query)
@@ -74,7 +75,7 @@ class Actions:
         self._asking += 1
         try:
             async with self._working:
-                return await run_in_threadpool(lambda: Packed(work()))
+                return await run_in_threadpool(lambda: Packed(pack(work())))
         finally:
             self._asking -= 1
 

@@ -1,41 +1,34 @@
-"""A text that is kept compressed while it is read: whoever reads it slowly holds little of it.
+"""Answers with texts that are kept compressed.
 
-The rule: compressed once, by whoever has made the text, and unpacked a slice at a time for those who cannot.
+The rule: whoever reads slowly holds a slice, and between two slices all others have their turn.
 """
 
 import asyncio
-import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from exporter.exposition import accepts_gzip
-from exporter.web.metrics import SLICE_BYTES, gzip_compressor, header
+from exporter.packing import Packed
+from exporter.web.negotiation import accepts_gzip, header
 
-_GZIP_WINDOW_BITS = 32 + zlib.MAX_WBITS  # As the head says.
+SLICE_BYTES = 32 * 1024
+"""How much of an answer a slow reader may hold."""
 
 
-class Packed:
-    """A text that was packed; making one takes a moment, and belongs into a thread."""
+def respond(request: Request, packed: Packed, headers: Mapping[str, str]) -> Response:
+    """Answer with a text, compressed on request; ``headers`` are those that tell what it is."""
+    headers = {"Vary": "Accept-Encoding", **headers}
+    if accepts_gzip(header(request, "accept-encoding")):
+        headers |= {"Content-Encoding": "gzip", "Content-Length": str(packed.gzip_length)}
+        slices = packed.gzip(SLICE_BYTES)
+    else:
+        headers["Content-Length"] = str(packed.length)
+        slices = packed.plain(SLICE_BYTES)
+    return StreamingResponse(_in_turns(() if request.method == "HEAD" else slices), headers=headers)
 
-    def __init__(self, text: bytes) -> None:
-        compressor = gzip_compressor()
-        self._length = len(text)
-        self._content = compressor.compress(text) + compressor.flush()
 
-    def response(self, request: Request, headers: Mapping[str, str], status: int = 200) -> Response:
-        """Return the response to a request: compressed on request."""
-        headers = {**headers, "Vary": "Accept-Encoding"}
-        if accepts_gzip(header(request, "accept-encoding")):
-            return Response(self._content, status, headers={**headers, "Content-Encoding": "gzip"})
-        headers["Content-Length"] = str(self._length)
-        return StreamingResponse(self._slices(), status, headers=headers)
-
-    async def _slices(self) -> AsyncIterator[bytes]:
-        unpacker = zlib.decompressobj(_GZIP_WINDOW_BITS)
-        packed = self._content
-        while not unpacker.eof:
-            yield unpacker.decompress(packed, SLICE_BYTES)
-            packed = unpacker.unconsumed_tail
-            await asyncio.sleep(0)
+async def _in_turns(slices: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in slices:
+        yield piece
+        await asyncio.sleep(0)  # It is the others' turn, and the moment to notice that the client has left.

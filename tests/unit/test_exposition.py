@@ -1,5 +1,8 @@
-"""Actions as Prometheus text: whole outputs, round trips through the client library, and what clients ask for."""
+"""Actions as Prometheus text: whole outputs, changes one after the other, and round trips through the library."""
 
+import math
+import random
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -16,12 +19,10 @@ from exporter.exposition import (
     OPENMETRICS_CONTENT_TYPE,
     TEXT_CONTENT_TYPE,
     Exposition,
-    Text,
-    accepts_gzip,
-    accepts_openmetrics,
     escape,
     render,
 )
+from exporter.packing import BLOCK_BYTES, Packed
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState
 
@@ -109,10 +110,10 @@ def exposed(*states: tuple[str | None, ActionState], openmetrics: bool = False) 
     return whole(exposition.expose(openmetrics=openmetrics))
 
 
-def whole(text: Text) -> str:
+def whole(packed: Packed) -> str:
     """Return an exposition as one text, of which it knew the length."""
-    joined = b"".join(text.slices(64))
-    assert len(joined) == text.length
+    joined = b"".join(packed.plain(64))
+    assert len(joined) == packed.length
     return joined.decode()
 
 
@@ -296,17 +297,94 @@ def test_withdrawn_action_may_come_back() -> None:
     assert whole(exposition.expose(openmetrics=False)) == exposed((None, second), (None, first))
 
 
-@pytest.mark.parametrize("size", [1, 100, 500, 10_000])
-def test_text_comes_in_slices(size: int) -> None:
-    """No slice but the last is smaller than asked for, none is larger by more than an action's lines."""
+def counted(tenant: str, number: int, count: int) -> tuple[str, ActionState]:
+    """Return an action of which every number is the same count."""
+    status = Status("IN_PROGRESS", (count,) * 9)
+    return tenant, ActionState(
+        str(number), (), polled=True, status=status, last_success=float(count), last_change=float(count)
+    )
+
+
+def families_of(text: str) -> list[list[str]]:
+    """Return the lines of each family, sorted, after its head."""
+    families: list[list[str]] = []
+    for line in text.splitlines():
+        if line.startswith("# HELP"):
+            families.append([])
+        families[-1].append(line)
+    return [[*family[:2], *sorted(family[2:])] for family in families]
+
+
+def test_changes_leave_what_publishing_anew_would() -> None:
+    """However actions come, change and go, hundreds at once, the text holds each as it is now, and once."""
+    chance = random.Random(1)
     exposition = Exposition()
-    for number in range(10):
-        exposition.publish(None, replace(ACTIVE, action_id=str(number)))
-    text = exposition.expose(openmetrics=False, tail=b"# EOF\n")
-    slices = list(text.slices(size))
-    assert all(size <= len(piece) < size + len(ENDPOINTS) for piece in slices[:-1])
-    assert b"".join(slices).endswith(b"# EOF\n")
-    assert sum(len(piece) for piece in slices) == text.length
+    states: dict[tuple[str, int], tuple[str, ActionState]] = {}
+    for count in range(60):
+        for number in chance.sample(range(300), chance.choice((1, 20, 250))):
+            key = chance.choice("ab"), number
+            if chance.random() < 0.4:
+                states.pop(key, None)
+                exposition.withdraw(key[0], [str(number)])
+            else:
+                states[key] = counted(*key, count)
+                exposition.publish(*states[key])
+        text = whole(exposition.expose(openmetrics=False))
+        assert families_of(text) == families_of(exposed(*states.values()))
+
+
+def test_only_what_has_changed_is_compressed_anew() -> None:
+    """A second look shares every block; a change touches its own families of its own group of actions."""
+    exposition = Exposition()
+    for number in range(1000):
+        exposition.publish(*counted("t", number, 1))
+
+    first = exposition.expose(openmetrics=False)._blocks
+
+    def changed() -> list[bytes]:
+        """Return the first lines of the blocks that are not the very same now."""
+        now = {id(block) for block in exposition.expose(openmetrics=False)._blocks}
+        texts = [next(Packed([block]).plain(BLOCK_BYTES)) for block in first if id(block) not in now]
+        return [text.partition(b"{")[0] for text in texts]
+
+    assert changed() == []
+    tenant, state = counted("t", 500, 1)
+    exposition.publish(tenant, state)
+    assert changed() == []
+    exposition.publish(tenant, replace(state, last_success=2.0))
+    last_success = FAMILIES[5].name.encode()
+    assert changed() == [last_success]
+    exposition.publish(*counted("t", 500, 2))
+    *endpoints, before_last, last = changed()
+    assert len(endpoints) == math.ceil(128 * len(render(tenant, state)[0]) / BLOCK_BYTES)
+    assert (before_last, last) == (last_success, FAMILIES[6].name.encode())
+
+
+def test_each_text_is_of_one_moment() -> None:
+    """Scraped while actions come, change and go, a text has each once, with numbers that belong together."""
+    exposition = Exposition()
+
+    def poll(tenant: str) -> None:
+        chance = random.Random(tenant)
+        for count in range(4000):
+            exposition.publish(*counted(tenant, chance.randrange(200), count))
+            exposition.withdraw(tenant, [str(chance.randrange(200))])
+
+    pollers = [threading.Thread(target=poll, args=(tenant,)) for tenant in "ab"]
+    for poller in pollers:
+        poller.start()
+    texts = []
+    while any(poller.is_alive() for poller in pollers):
+        texts.append(whole(exposition.expose(openmetrics=False)))
+    assert any(texts)
+    for text in texts:
+        counts: dict[str, list[float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name.endswith(("_endpoints", "_timestamp_seconds")):
+                    key = sample.labels["tenant"] + sample.labels["action_id"]
+                    counts.setdefault(key, []).append(sample.value)
+        assert all((len(values), len(set(values))) == (11, 1) for values in counts.values())
 
 
 def test_text_stays_as_it_was() -> None:
@@ -314,7 +392,7 @@ def test_text_stays_as_it_was() -> None:
     exposition = Exposition()
     exposition.publish(None, ACTIVE)
     before = exposition.expose(openmetrics=False)
-    slices = before.slices(1)
+    slices = before.plain(1)
     first = next(slices)
     exposition.publish(None, ActionState("226", ()))
     exposition.withdraw(None, [ACTIVE.action_id])
@@ -463,129 +541,3 @@ def test_openmetrics_says_what_the_states_say(fleet: list[tuple[str | None, Acti
         else "gauge"
         for name in kinds
     }
-
-
-# What clients ask for.
-
-PROMETHEUS_2 = (
-    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
-    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-)
-PROMETHEUS_3 = (
-    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
-    "application/openmetrics-text;version=0.0.1;q=0.4,"
-    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
-)
-PROMETHEUS_3_NATIVE_HISTOGRAMS = (
-    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"
-    + PROMETHEUS_3
-)
-PROMETHEUS_3_TEXT_FIRST = (
-    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,"
-    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.4,*/*;q=0.3"
-)
-FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-CHROME = (
-    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
-    "application/signed-exchange;v=b3;q=0.7"
-)
-OPENMETRICS = "application/openmetrics-text"
-
-
-@pytest.mark.parametrize(
-    ("accept", "openmetrics"),
-    [
-        (PROMETHEUS_2, True),
-        (PROMETHEUS_3, True),
-        (PROMETHEUS_3_NATIVE_HISTOGRAMS, True),
-        (PROMETHEUS_3_TEXT_FIRST, False),
-        (FIREFOX, False),
-        (CHROME, False),
-        ("*/*", False),
-        ("text/*", False),
-        ("application/*", False),
-        ("", False),
-        ("text/plain", False),
-        ("text/plain;version=0.0.4", False),
-        (OPENMETRICS, True),
-        (f"{OPENMETRICS};version=1.0.0", True),
-        (f"{OPENMETRICS};version=1.0.0;charset=utf-8", True),
-        (f"{OPENMETRICS};version=0.0.1", False),
-        (f"{OPENMETRICS};version=2.0.0", False),
-        (f"{OPENMETRICS};version=0.0.1,{OPENMETRICS};version=1.0.0;q=0.1", True),
-        (f"{OPENMETRICS},text/plain", True),
-        (f"text/plain,{OPENMETRICS}", False),
-        (f"text/plain;q=0.4,{OPENMETRICS};q=0.5", True),
-        (f"text/plain;q=0.5,{OPENMETRICS};q=0.4", False),
-        (f"{OPENMETRICS};q=0", False),
-        (f"{OPENMETRICS};q=0.0,text/plain;q=0", False),
-        (f"{OPENMETRICS};q=0.001,text/plain;q=0", True),
-        (f"{OPENMETRICS};q=1.000", True),
-        (f"  {OPENMETRICS} ; version=1.0.0 ; q=0.9 ,\ttext/plain ; q=0.5 ", True),
-        ("APPLICATION/OpenMetrics-Text;Version=1.0.0;Q=0.5,TEXT/PLAIN;q=0.4", True),
-        (f"text/html, text/plain;q=0.1, {OPENMETRICS};q=0.2, */*", True),
-        (f",,{OPENMETRICS},,", True),
-        (f"{OPENMETRICS};", True),
-        (f"{OPENMETRICS};q=2,text/plain;q=0.1", False),
-        (f"{OPENMETRICS};q=-1", False),
-        (f"{OPENMETRICS};q=nan,text/plain", False),
-        (f"{OPENMETRICS};q=inf", False),
-        (f"{OPENMETRICS};q=", False),
-        (f"{OPENMETRICS};q=much", False),
-        ("; ; = , q=1", False),
-        ("\x00\ud800\xff", False),
-        (f"x{OPENMETRICS}", False),
-    ],
-)
-def test_accept_header_chooses_the_format(accept: str, *, openmetrics: bool) -> None:
-    """The higher weight wins, then what comes first; whoever names neither format gets text 0.0.4."""
-    assert accepts_openmetrics(accept) is openmetrics
-
-
-@settings(deadline=None)  # A busy machine is no failure.
-@given(st.text())
-def test_any_accept_header_chooses_a_format(accept: str) -> None:
-    """Rubbish in the header is no error."""
-    assert accepts_openmetrics(accept) in {True, False}
-
-
-@pytest.mark.parametrize(
-    ("accept_encoding", "gzip"),
-    [
-        ("gzip", True),
-        ("gzip, deflate, br, zstd", True),
-        ("deflate, gzip;q=1.0, *;q=0.5", True),
-        ("br, GZIP", True),
-        ("x-gzip", True),
-        ("*", True),
-        ("*;q=0.1", True),
-        (" gzip ; q=0.5 ", True),
-        ("gzip;Q=0.5", True),
-        ("identity;q=1, gzip;q=0.001", True),
-        ("gzip, *;q=0", True),
-        ("", False),
-        ("identity", False),
-        ("br, deflate, zstd", False),
-        ("gzip;q=0", False),
-        ("gzip;q=0.000", False),
-        ("gzip;q=0, *", False),
-        ("*;q=0", False),
-        ("x-gzip;q=0, *", False),
-        ("gzip;q=", False),
-        ("gzip;q=much", False),
-        ("gzip;q=2", False),
-        ("gzip;q=nan", False),
-        ("gzipped", False),
-        (";;,=", False),
-    ],
-)
-def test_accept_encoding_header_allows_gzip_or_not(accept_encoding: str, *, gzip: bool) -> None:
-    """Gzip is sent to whoever names it, or takes anything, with a weight above 0."""
-    assert accepts_gzip(accept_encoding) is gzip
-
-
-@settings(deadline=None)  # A busy machine is no failure.
-@given(st.text())
-def test_any_accept_encoding_header_is_read(accept_encoding: str) -> None:
-    """Rubbish in the header is no error."""
-    assert accepts_gzip(accept_encoding) in {True, False}

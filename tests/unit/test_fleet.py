@@ -43,5 +43,5 @@ def test_tenant_that_is_replaced_is_never_without_actions(tmp_path: Path) -> Non
         telemetry.fleet = fleet
     assert telemetry.seen == [[3]]
     assert [(len(known.states), known.host) for known in fleet.tenants()] == [(2, "api-b.example")]
-    text = b"".join(exposition.expose(openmetrics=False).slices(1000)).decode()
+    text = b"".join(exposition.expose(openmetrics=False).plain(1000)).decode()
     assert [action_id for action_id in "1234" if f'action_id="{action_id}"' in text] == ["3", "4"]
