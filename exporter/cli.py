@@ -24,6 +24,7 @@ from exporter.exposition import Exposition
 from exporter.files import Fingerprint, fingerprint
 from exporter.fleet import Fleet, Prepared
 from exporter.packing import Packed
+from exporter.sharding import Shard
 from exporter.state_file import StateFile, StateFileInUseError
 from exporter.survey import survey
 from exporter.telemetry import Telemetry
@@ -100,6 +101,7 @@ class _Exporter:
         self._telemetry = telemetry
         self._telemetry.configuration_loaded(time.time())
         self._telemetry.watch_action_files(lambda: files.files)
+        self._telemetry.watch_share(lambda: self._configuration.share)
         self._stopping = False  # No event: its lock is not for handlers of signals.
         self._crashed = False
         self._warned: list[str] = []
@@ -134,7 +136,9 @@ class _Exporter:
         upkeep = self._upkeep(given, seen)
         app = create_app(
             expose=self._expose,
-            overview=lambda query: survey(self._fleet.tenants(), query, time.time()),
+            overview=lambda query: survey(
+                self._fleet.tenants(), query, time.time(), share=self._configuration.share
+            ),
             ready=lambda: self._fleet.ready,
             telemetry_path=given.web_telemetry_path,
             reload=upkeep.reload if given.web_enable_lifecycle else None,
@@ -147,6 +151,7 @@ class _Exporter:
             stopping=lambda: self._stop_answering(upkeep),
         )
         self._stop_serving = server.stop
+        share = self._configuration.share
         # The loop gets its turn ten times as often as by default, should a thread be at work without a pause.
         sys.setswitchinterval(_SWITCH_SECONDS)
         with self._polling(upkeep, hangup_reloads=not given.demo):
@@ -156,6 +161,7 @@ class _Exporter:
                 addresses=" ".join(_shown_address(opened) for opened in sockets),
                 tenants=len(self._configuration.tenants),
                 actions=sum(_counts(self._files, self._configuration)),
+                **({} if share is None else {"share": share.words}),
             )
             server.run(sockets)
         self._log.info("stopped")
@@ -251,7 +257,8 @@ class _Exporter:
         with contextlib.ExitStack() as stack:
             stack.callback(self._telemetry.configuration_refused)
             try:
-                prepared = self._fleet.prepare(config.load(self._configuration.path, again=True))
+                running = self._configuration
+                prepared = self._fleet.prepare(config.load(running.path, again=True, shard=running.shard))
             except ConfigurationError as error:
                 return error.problems
             # Half of a configuration is none: whoever has started the process may start it anew.
@@ -291,7 +298,9 @@ def _load(
     """Load both configurations; raise ConfigurationError with all that is wrong with either."""
     problems: list[str] = []
     try:
-        configuration = _demo(stack) if given.demo else config.load(given.config_file)
+        configuration = (
+            _demo(stack, given.shard) if given.demo else config.load(given.config_file, shard=given.shard)
+        )
     except ConfigurationError as error:
         problems += error.problems
     web = None
@@ -353,8 +362,10 @@ def _print(text: str | bytes) -> bool:
 
 
 def _check(configuration: Configuration, files: ActionFiles) -> int:
-    """Print what the configuration asks for, a line for each tenant; return the exit code."""
+    """Print what the configuration asks for, a line for each tenant of this shard; return the exit code."""
     lines = ""
+    if configuration.share is not None:
+        lines += f"{configuration.path}: {configuration.share.words}\n"
     counts = _counts(files, configuration)
     for tenant, count in zip(configuration.tenants, counts, strict=True):
         name = "" if tenant.name is None else f" tenant {tenant.name}:"
@@ -369,7 +380,7 @@ def _check(configuration: Configuration, files: ActionFiles) -> int:
     return 0 if _print(lines) else 1
 
 
-def _demo(stack: contextlib.ExitStack) -> Configuration:
+def _demo(stack: contextlib.ExitStack, shard: Shard) -> Configuration:
     """Start a simulated tenant that lives as long as the stack, and return a configuration for it."""
     from exporter.simulator.demo import demo_tenant  # noqa: PLC0415 - nobody else should pay for loading it
     from exporter.simulator.server import SimulatorServer  # noqa: PLC0415 - as above
@@ -381,7 +392,9 @@ def _demo(stack: contextlib.ExitStack) -> Configuration:
     )
     tracked = tuple(Action(id=action_id, labels=tuple(sorted(labels.items()))) for action_id, labels in actions)
     return Configuration(
-        tenants=(Tenant(api=api, actions=tracked),),
+        tenants=(Tenant(api=api, actions=tracked),) if shard.owns(None) else (),
+        names=(None,),
+        shard=shard,
         poll=PollSettings(interval_seconds=_DEMO_INTERVAL_SECONDS),
         path=Path("demo"),
     )

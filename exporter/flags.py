@@ -3,11 +3,12 @@
 import argparse
 import platform
 import re
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from exporter import __version__, durations, logs
+from exporter import __version__, durations, logs, sharding
 from exporter.web.app import OWN_PATHS
 from exporter.web.server import parse_address
 
@@ -60,6 +61,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="let POST /-/reload reload the configuration",
     )
+    flag(
+        "--shard.total",
+        dest="shard_total",
+        metavar="NUMBER",
+        type=_whole_number(1, sharding.MOST_SHARDS),
+        default="1",
+        help="over how many exporters the tenants are spread (%(default)s)",
+    )
+    flag(
+        "--shard.index",
+        dest="shard_index",
+        metavar="NUMBER",
+        type=_whole_number(0, sharding.MOST_SHARDS - 1),
+        help="which of them this is, from 0 (the ordinal that the host name of a StatefulSet's pod ends in)",
+    )
     flag("--demo", action="store_true", help="run against a simulated tenant; needs no configuration")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
@@ -82,6 +98,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("argument --demo: not allowed with argument --config.file")
     flags.config_file = flags.config_file or Path("config.yaml")
     flags.web_listen_address = flags.web_listen_address or [("", 10642)]
+    try:
+        flags.shard = sharding.choose(flags.shard_index, flags.shard_total, host_name=socket.gethostname())
+    except ValueError as error:
+        parser.error(f"argument --shard.index: {error}")
     return flags
 
 
@@ -93,6 +113,15 @@ def _told(parse: Callable[[str], T]) -> Callable[[str], T]:
             return parse(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}")
+        return int(text)
 
     return read
 

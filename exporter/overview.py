@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from exporter.errors import Reason
+from exporter.sharding import Share
 from exporter.snapshot import TenantSnapshot
 from exporter.store import ActionState, Labels, Phase
 
@@ -188,7 +189,7 @@ class Overview:
     there are.
     ``sections`` are the page's actions: group after group, in a group as sorted. ``pages`` is at least 1, and a
     ``page`` beyond has no sections. ``label_names`` are the names of all actions' labels, sorted; ``named`` is
-    whether tenants have names.
+    whether tenants have names. ``share`` is which of the configured tenants these are, None where they are all.
     """
 
     now: float
@@ -203,6 +204,7 @@ class Overview:
     pages: int
     label_names: tuple[str, ...]
     named: bool
+    share: Share | None = None
 
     @property
     def actions(self) -> tuple[ActionView, ...]:

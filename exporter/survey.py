@@ -23,6 +23,7 @@ from exporter.overview import (
     Totals,
 )
 from exporter.query import Query, Show, Sort
+from exporter.sharding import Share
 from exporter.status import STATUSES
 from exporter.store import ActionState, Phase
 
@@ -55,8 +56,8 @@ class _Row:
     left: float
 
 
-def survey(tenants: Sequence[TenantState], query: Query, now: float) -> Overview:
-    """Answer a query about tenants as they are at ``now``, a wall clock's time."""
+def survey(tenants: Sequence[TenantState], query: Query, now: float, *, share: Share | None = None) -> Overview:
+    """Answer a query about tenants as they are at ``now``, a wall clock's time; ``share`` is handed on."""
     rows = _sorted(_matching(tenants, query, now), query)
     groups = _groups(rows, query.group)
     begin = (query.page - 1) * query.per_page
@@ -88,6 +89,7 @@ def survey(tenants: Sequence[TenantState], query: Query, now: float) -> Overview
         pages=max(1, -(-len(rows) // query.per_page)),
         label_names=_label_names(tenants),
         named=any(tenant.name is not None for tenant in tenants),
+        share=share,
     )
 
 

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.errors import Reason
+from exporter.sharding import ALONE, Share
 from exporter.snapshot import TenantSnapshot
 from exporter.tracking import FileState
 
@@ -77,6 +78,8 @@ class Telemetry:
         self._web_reload_successful: Gauge | None = None
         self._action_files = _ActionFileCollector()
         self._registry.register(self._action_files)
+        self._shares = _ShareCollector()
+        self._registry.register(self._shares)
         self._state_failures = Counter(
             f"{_PREFIX}_state_write_failures_total",
             "Failed attempts to read or write the state file.",
@@ -126,6 +129,10 @@ class Telemetry:
     def watch_action_files(self, snapshot: Callable[[], Mapping[str, FileState]]) -> None:
         """Ask at each scrape how the action files are."""
         self._action_files.snapshot = snapshot
+
+    def watch_share(self, share: Callable[[], Share | None]) -> None:
+        """Ask at each scrape which of the configured tenants are on this shard, if there are several."""
+        self._shares.share = share
 
     def state_failed(self) -> None:
         """Count a failed attempt to use the state file."""
@@ -259,3 +266,29 @@ class _ActionFileCollector(Collector):
             success.add_metric([file], state.read_successfully)
             duplicates.add_metric([file], state.duplicates)
         yield from (success, duplicates)
+
+
+class _ShareCollector(Collector):
+    """Turns what a shard has of the tenants into metric families, of which a process on its own has none."""
+
+    def __init__(self) -> None:
+        self.share: Callable[[], Share | None] = lambda: None
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the families that there may be, by whose names they can be asked for."""
+        return self._families(Share(ALONE, 0, 0))
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield a family for each thing that a share says."""
+        share = self.share()
+        return iter(()) if share is None else self._families(share)
+
+    @staticmethod
+    def _families(share: Share) -> Iterator[GaugeMetricFamily]:
+        for name, text, value in (
+            ("shard_index", "Which shard this is, counted from 0.", share.shard.index),
+            ("shards", "Over how many shards the tenants are spread.", share.shard.total),
+            ("shard_tenants", "Tenants of this shard.", share.tenants),
+            ("configured_tenants", "Tenants in the configuration, on whichever shard.", share.configured),
+        ):
+            yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value)

@@ -4,6 +4,7 @@ from typing import Any
 
 from exporter.overview import Overview, TenantState
 from exporter.query import Query
+from exporter.sharding import Share
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState
 from exporter.survey import survey
@@ -24,12 +25,14 @@ def polled(action_id: str, found: Status, *, age_seconds: float = 5.0, **more: A
     return ActionState(action_id, polled=True, status=found, **(usual | more))
 
 
-def overview_of(*tenants: TenantState, query: Query | None = None) -> Overview:
+def overview_of(*tenants: TenantState, query: Query | None = None, share: Share | None = None) -> Overview:
     """Survey these tenants."""
-    return survey(tenants, query or Query(), NOW)
+    return survey(tenants, query or Query(), NOW, share=share)
 
 
-def rendered(*tenants: TenantState, query: Query | None = None, refresh: int = 15) -> str:
+def rendered(
+    *tenants: TenantState, query: Query | None = None, refresh: int = 15, share: Share | None = None
+) -> str:
     """Render the page about these tenants."""
-    overview = overview_of(*tenants, query=query)
+    overview = overview_of(*tenants, query=query, share=share)
     return page.render(overview, query or Query(), telemetry_path="/metrics", refresh=refresh)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from exporter import durations
 from exporter.config.action_files import read_actions
 from exporter.config.problems import RefusedError, describe
-from exporter.config.schema import ApiSection, FileSection, TenantSection, problems_of
+from exporter.config.schema import ApiSection, Context, FileSection, TenantSection, problems_of
 from exporter.config.settings import (
     Action,
     ApiSettings,
@@ -26,6 +26,7 @@ from exporter.config.yaml_loading import parse_yaml, read_text
 from exporter.errors import ConfigurationError
 from exporter.files import shown
 from exporter.ratelimit import PACE
+from exporter.sharding import ALONE, Shard
 
 __all__ = [
     "Action",
@@ -39,9 +40,10 @@ __all__ = [
 ]
 
 
-def load(path: Path, *, again: bool = False) -> Configuration:
-    """Read and validate a configuration file, and the key and CA files that it names.
+def load(path: Path, *, again: bool = False, shard: Shard = ALONE) -> Configuration:
+    """Read and validate a configuration file, and the key and CA files that it names for the shard's tenants.
 
+    Tenants of other shards are checked as well, and left out.
     ``again``: what gives its content once, as a pipe does, is refused, since it may have given it before. Raise
     ConfigurationError with every problem: ``config.yaml: actions[3].id: what is wrong, what is right``.
     """
@@ -53,13 +55,16 @@ def load(path: Path, *, again: bool = False) -> Configuration:
         raise ConfigurationError([f"{shown(path)}: is empty: it needs at least api (or tenants)"])
     file = None
     try:
-        file = FileSection.model_validate(raw, context=path.parent)
+        file = FileSection.model_validate(raw, context=Context(path.parent, shard.owns))
     except ValidationError as error:
         problems += problems_of(error)
     if file is None or problems:
         raise ConfigurationError(describe(path, raw, problems))
+    tenants = list(_tenants(file))
     return Configuration(
-        tenants=tuple(_tenants(file)),
+        tenants=tuple(tenant for tenant in tenants if shard.owns(tenant.name)),
+        names=tuple(tenant.name for tenant in tenants),
+        shard=shard,
         poll=PollSettings(
             interval_seconds=file.poll.interval,
             settled_interval_seconds=file.poll.settled_interval,
@@ -78,10 +83,11 @@ def warnings(configuration: Configuration, counts: Sequence[int]) -> list[str]:
     """
     stale_after = configuration.poll.stale_after_seconds
     texts = []
-    for index, (tenant, count) in enumerate(zip(configuration.tenants, counts, strict=True)):
+    for tenant, count in zip(configuration.tenants, counts, strict=True):
         rate = tenant.api.requests_per_second
         round_seconds = count / (PACE * rate)
         if 0 < stale_after < round_seconds:
+            index = configuration.names.index(tenant.name)
             where = "actions" if tenant.name is None else f"tenants[{index}] ({tenant.name})"
             texts.append(
                 f"{configuration.path}: {where}: polling {count} actions once, at {rate:g} "

@@ -4,9 +4,9 @@ Every problem is found in one pass: where pydantic stops (a check across fields 
 error), Section goes on, and all texts are ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -31,8 +31,20 @@ _KEY_SOURCES = ("key_file", "key_env", "key")
 _TENANT_KEYS = ("api", "actions", "action_files")
 
 
+class Context(NamedTuple):
+    """What validation takes as context.
+
+    ``owns`` tells by its name whether a tenant is polled by this process: what others read, keys and certificate
+    authorities, need not be there. ``reading`` is that answer for the tenant whose ``api`` is validated.
+    """
+
+    folder: Path
+    owns: Callable[[str | None], bool]
+    reading: bool = True
+
+
 class Section(BaseModel):
-    """A mapping of the file. Validation takes the file's folder as context, and reports all that is wrong."""
+    """A mapping of the file. Validation takes a Context, and reports all that is wrong."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -82,20 +94,28 @@ def _default(settings: type[BaseModel], field: str) -> Any:
     return settings.model_fields[field].default
 
 
+def _context(info: ValidationInfo) -> Context:
+    return cast("Context", info.context)
+
+
 def _key_from_file(raw: Any, info: ValidationInfo) -> values.Key:
-    return values.key_from_file(raw, cast("Path", info.context))
+    return values.key_from_file(raw, _context(info).folder, reading=_context(info).reading)
+
+
+def _key_from_environment(raw: Any, info: ValidationInfo) -> values.Key:
+    return values.key_from_environment(raw, reading=_context(info).reading)
 
 
 def _ca_file(raw: Any, info: ValidationInfo) -> values.CaFile | None:
-    return values.ca_file(raw, cast("Path", info.context))
+    return values.ca_file(raw, _context(info).folder, reading=_context(info).reading)
 
 
 def _action_files(raw: Any, info: ValidationInfo) -> str:
-    return values.action_files(raw, cast("Path", info.context))
+    return values.action_files(raw, _context(info).folder)
 
 
 def _state_path(raw: Any, info: ValidationInfo) -> Path | None:
-    return values.state_path(raw, cast("Path", info.context))
+    return values.state_path(raw, _context(info).folder)
 
 
 Duration = Annotated[float, PlainValidator(values.duration)]
@@ -111,7 +131,7 @@ class ApiSection(Section):
         ApiSettings, "key_type"
     )
     key_file: Annotated[values.Key | None, PlainValidator(_key_from_file)] = None
-    key_env: Annotated[values.Key | None, PlainValidator(values.key_from_environment)] = None
+    key_env: Annotated[values.Key | None, PlainValidator(_key_from_environment)] = None
     key: Annotated[values.Key | None, PlainValidator(values.key)] = None
     requests_per_second: Annotated[float, PlainValidator(values.requests_per_second)] = _default(
         ApiSettings, "requests_per_second"
@@ -128,6 +148,14 @@ class ApiSection(Section):
             yield (), "the key is missing: give one of key_file, key_env and key"
         for source in given[1:]:
             yield (source,), f"does not go with {given[0]}: give one of key_file, key_env and key"
+
+
+def _api(raw: Any, info: ValidationInfo) -> ApiSection:
+    context = _context(info)
+    return ApiSection.model_validate(raw, context=context._replace(reading=context.owns(info.data.get("name"))))
+
+
+Api = Annotated[ApiSection, PlainValidator(_api)]
 
 
 def _list_or_nothing(raw: Any) -> Any:
@@ -164,7 +192,7 @@ class TenantSection(Section):
     """An entry of ``tenants``."""
 
     name: Annotated[str, PlainValidator(values.tenant_name)]
-    api: ApiSection
+    api: Api
     actions: Actions = ()
     action_files: ActionFiles = []
 
@@ -208,7 +236,7 @@ class StateSection(Section):
 class FileSection(Section):
     """The whole file: one tenant at the top, or ``tenants``."""
 
-    api: ApiSection | None = None
+    api: Api | None = None
     actions: Actions = ()
     action_files: ActionFiles = []
     tenants: list[TenantSection] = []

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from exporter.sharding import ALONE, Shard, Share
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -61,9 +63,12 @@ class PollSettings(_Settings):
 
 
 class Configuration(_Settings):
-    """A whole configuration file."""
+    """A whole configuration file, with the tenants of this shard."""
 
     tenants: tuple[Tenant, ...]
+    names: tuple[str | None, ...]
+    """Of all tenants in the order of the file, on whichever shard."""
+    shard: Shard = ALONE
     poll: PollSettings = PollSettings()
     state_path: Path | None = None
     """The SQLite file that outlives a restart."""
@@ -73,4 +78,9 @@ class Configuration(_Settings):
     @property
     def named(self) -> bool:
         """True where ``tenants`` is used: every metric of a tenant then carries its name."""
-        return any(tenant.name is not None for tenant in self.tenants)
+        return any(name is not None for name in self.names)
+
+    @property
+    def share(self) -> Share | None:
+        """Which of the tenants are here, where there are several shards."""
+        return Share(self.shard, len(self.tenants), len(self.names)) if self.shard.total > 1 else None

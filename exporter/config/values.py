@@ -33,6 +33,7 @@ _HIGHEST_REQUESTS_PER_SECOND = 10
 _RESERVED_LABELS = ("action_id", "status", "general_status", "tenant", "reason", "job", "instance")
 # The shape of API keys, in the places where a path or a variable's name belongs: such a value is not quoted.
 _LONGEST_QUOTED = 64
+_UNREAD = SecretStr("")
 
 _T = TypeVar("_T")
 
@@ -158,11 +159,13 @@ def key(value: Any) -> Key:
     return Key(_secret(_text(value)))
 
 
-def key_from_environment(value: Any) -> Key:
-    """Return the key that an environment variable holds."""
+def key_from_environment(value: Any, *, reading: bool = True) -> Key:
+    """Return the key that an environment variable holds; none unless ``reading``."""
     name = _text(value)
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
         raise RefusedError("must be the name of an environment variable")
+    if not reading:
+        return Key(_UNREAD)
     text = os.environ.get(name)
     shown = name if len(name) <= _LONGEST_QUOTED else "of that name"
     if text is None:
@@ -170,9 +173,11 @@ def key_from_environment(value: Any) -> Key:
     return _prefixed(f"the environment variable {shown}", lambda: Key(_secret(text)))
 
 
-def key_from_file(value: Any, folder: Path) -> Key:
-    """Return the key that a file holds."""
+def key_from_file(value: Any, folder: Path, *, reading: bool = True) -> Key:
+    """Return the key that a file holds; none unless ``reading``."""
     path = folder / _text(value)
+    if not reading:
+        return Key(_UNREAD, path)
     read = _read_key_once if gives_once(path) else read_key
     return _prefixed(_shown(path), lambda: Key(read(path), path))
 
@@ -189,11 +194,13 @@ def read_key(path: Path) -> SecretStr:
     return _secret(read_bounded(path, _LARGEST_KEY_BYTES).decode("latin-1"))
 
 
-def ca_file(value: Any, folder: Path) -> CaFile | None:
-    """Return a file with CA certificates; None where none is set."""
+def ca_file(value: Any, folder: Path, *, reading: bool = True) -> CaFile | None:
+    """Return a file with CA certificates, without its digest unless ``reading``; None where none is set."""
     if value is None:
         return None
     path = folder / _text(value)
+    if not reading:
+        return CaFile(path, "")
     content = _prefixed(_shown(path), lambda: read_bounded(path, _LARGEST_CA_FILE_BYTES))
     try:
         ssl.create_default_context(cafile=path)

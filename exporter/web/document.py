@@ -10,6 +10,7 @@ from typing import Any
 
 from exporter.overview import ActionView, Group, Overview, Problem, TenantView, Totals
 from exporter.query import Query
+from exporter.sharding import Share
 from exporter.status import STATUSES
 from exporter.web.words import iso
 
@@ -34,6 +35,7 @@ def render(overview: Overview, query: Query) -> bytes:
             "groups": [_group(group) for group in overview.groups],
             "groups_left_out": overview.groups_left_out,
             "label_names": overview.label_names,
+            "shard": _share(overview.share),
             "actions": [_action(action) for action in overview.actions],
         }
     )
@@ -68,6 +70,17 @@ def _tenant(tenant: TenantView) -> dict[str, Any]:
     }
 
 
+def _share(share: Share | None) -> dict[str, int] | None:
+    if share is None:
+        return None
+    return {
+        "index": share.shard.index,
+        "total": share.shard.total,
+        "tenants": share.tenants,
+        "configured_tenants": share.configured,
+    }
+
+
 def _totals(totals: Totals) -> dict[str, Any]:
     return {
         "actions": totals.actions,
@@ -84,7 +97,7 @@ def _totals(totals: Totals) -> dict[str, Any]:
         "finished": totals.finished,
         "failed": totals.failed,
         "timed_out": totals.timed_out,
-        "share_done": _share(totals.share_done),
+        "share_done": _share_done(totals.share_done),
         "pace_per_hour": _rounded(totals.pace_per_hour, 3),
         "remaining_seconds": _rounded(totals.remaining_seconds, 1),
     }
@@ -108,7 +121,7 @@ def _action(action: ActionView) -> dict[str, Any]:
         "finished": action.finished,
         "failed": action.failed,
         "timed_out": action.timed_out,
-        "share_done": _share(action.share_done),
+        "share_done": _share_done(action.share_done),
         "pace_per_hour": _rounded(action.pace_per_hour, 3),
         "remaining_seconds": _rounded(action.remaining_seconds, 1),
         "last_success": _time(action.last_success),
@@ -136,7 +149,7 @@ def _counts(counts: Sequence[int] | None) -> dict[str, int] | None:
     return None if counts is None else dict(zip(STATUSES, counts, strict=True))
 
 
-def _share(share: float | None) -> float | None:
+def _share_done(share: float | None) -> float | None:
     """Round a share to six digits, but neither to nothing nor to all unless it is that."""
     if share is None or share in {0.0, 1.0}:
         return share

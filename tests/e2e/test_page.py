@@ -248,6 +248,25 @@ def test_page_can_be_read_by_everybody(
         assert dark is look.endswith("dark")
 
 
+@pytest.mark.parametrize("index", [0, 2])
+def test_shard_tells_its_share(
+    index: int, browser: Browser, exporter_process: StartExporter, simulator: StartSimulator
+) -> None:
+    """With tenants and without any the page can be read by everybody, and says which part of the whole it is."""
+    url = simulator({"acme": make_tenant(rollouts(3))})
+    tenants = [
+        {"name": name, "api": api_section(f"{url}/acme"), "actions": [FIRST_ID]} for name in ("acme", "two")
+    ]
+    exporter = exporter_process({"tenants": tenants}, "--shard.total=3", f"--shard.index={index}")
+    wait_until(lambda: exporter.get("/-/ready").status_code == 200, "every action polled")
+    for look in ("phone, dark", "desktop, light"):
+        with visit(browser, f"{exporter.url}/", **LOOKS[look]) as visiting:
+            words = visiting.page.get_by_text(f"Shard {index} of 3, counted from 0: {index} of 2 tenants.")
+            expect(words).to_be_visible()
+            assert visiting.faults_of_access() == []
+            expect_no_trouble(visiting, f"{exporter.url}/")
+
+
 @pytest.mark.parametrize("name", ["dozen", "troubled", "multitude"])
 def test_page_is_whole_without_a_script(name: str, browser: Browser, request: pytest.FixtureRequest) -> None:
     """Without a script there are the same bars and numbers, and the page reloads itself."""

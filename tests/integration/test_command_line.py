@@ -83,6 +83,19 @@ def test_version_is_printed(tmp_path: Path) -> None:
         (["--web.telemetry-path=/api/v1/actions"], "'/api/v1/actions' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=/-/page.css"], "'/-/page.css' is not a path of its own, such as /metrics"),
         (["--web.telemetry-path=//elsewhere/metrics"], "'//elsewhere/metrics' is not a path of its own"),
+        *(
+            ([f"--shard.total={total}"], "argument --shard.total: must be a whole number from 1 to 1000\n")
+            for total in ("0", "-1", "1001", "2.0", "three", "")
+        ),
+        *(
+            ([f"--shard.index={index}"], "argument --shard.index: must be a whole number from 0 to 999\n")
+            for index in ("-1", "1000", "0x1", "\u0661", "")
+        ),
+        (["--shard.index=1"], "argument --shard.index: must be 0 with --shard.total=1, not 1\n"),
+        (
+            ["--shard.index=3", "--shard.total=3"],
+            "argument --shard.index: must be from 0 to 2 with --shard.total=3, not 3\n",
+        ),
     ],
 )
 def test_usage_mistakes_exit_with_2(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -11,6 +11,8 @@ from pydantic import SecretStr
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant, load, warnings
 from exporter.config.schema import Section
 from exporter.config.values import action_files
+from exporter.errors import ConfigurationError
+from exporter.sharding import ALONE, Shard, Share
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 API = "url: https://api-acme.example, key_id: 7, key_type: advanced"
@@ -87,6 +89,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ),
         state_path=tmp_path / "state" / "known.db",
         path=path,
+        names=(None,),
     )
 
 
@@ -94,7 +97,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 def test_only_api_is_required(tmp_path: Path, rest: str) -> None:
     """Without the rest, the documented defaults hold and nothing is tracked."""
     configuration = load_text(tmp_path, f"api: {{{API}, key: k}}\n{rest}")
-    assert configuration == Configuration(tenants=(Tenant(api=ACME),), path=tmp_path / "config.yaml")
+    assert configuration == Configuration(
+        tenants=(Tenant(api=ACME),), names=(None,), path=tmp_path / "config.yaml"
+    )
     assert not configuration.named
     assert ACME.model_dump(exclude={"url", "key_id", "key_type", "key"}) == {
         "key_file": None,
@@ -125,6 +130,61 @@ def test_several_tenants_are_named(tmp_path: Path) -> None:
         Tenant(name="Globex EU", api=ACME, actions=(Action(id="325"),)),
     )
     assert configuration.named
+
+
+SHARED = """
+tenants:
+  - {name: acme, api: {url: "https://api-acme.example", key_id: 7, key_file: acme, ca_file: acme.pem}}
+  - {name: globex, api: {url: "https://api-globex.example", key_id: 7, key_env: NOT_SET}}
+  - {name: initech, api: {url: "https://api-acme.example", key_id: 7, key: k}}
+"""
+
+
+def test_shard_has_its_own_tenants_and_needs_no_key_of_others(tmp_path: Path) -> None:
+    """What other shards read need not be there; of their tenants nothing is left but the names."""
+    path = write(tmp_path, SHARED)
+    acme, initech = Shard(2, 3), Shard(1, 3)
+    assert load(path, shard=initech) == Configuration(
+        tenants=(Tenant(name="initech", api=ACME),),
+        names=("acme", "globex", "initech"),
+        shard=initech,
+        path=path,
+    )
+    assert load(path, shard=initech).share == Share(initech, 1, 3)
+    with pytest.raises(ConfigurationError) as refused:
+        load(path, shard=acme)
+    assert refused.value.problems == [
+        f"{path}: tenants[0].api.key_file: {tmp_path}/acme cannot be read: no such file or directory",
+        f"{path}: tenants[0].api.ca_file: {tmp_path}/acme.pem cannot be read: no such file or directory",
+        f"{path}: tenants[1].api.key_env: the environment variable NOT_SET is not set",
+    ]
+
+
+def test_shard_without_tenants_knows_that_they_have_names(tmp_path: Path) -> None:
+    """A shard that has nothing to do is as the others are, and not one without a configuration."""
+    configuration = load(write(tmp_path, SHARED), shard=Shard(0, 3))
+    assert (configuration.tenants, configuration.named) == ((), True)
+    assert configuration.share == Share(Shard(0, 3), 0, 3)
+    unnamed = load(write(tmp_path, f"api: {{{API}, key_file: missing}}"), shard=Shard(1, 3))
+    assert (unnamed.tenants, unnamed.named) == ((), False)
+
+
+def test_mistakes_are_told_on_every_shard(tmp_path: Path) -> None:
+    """The configuration is one for all: of other shards' tenants all is checked, but for what they read."""
+    text = (
+        "tenants:\n"
+        "  - {name: acme, api: {url: x, key_id: x, key_file: 5}, actions: [true]}\n"
+        "  - {name: initech, api: {url: 'https://a.example', key_id: 7, key_env: 1A, ca_file: 5, tmeout: 1s}}\n"
+        "  - {name: '', api: 7}\n"
+    )
+    path = write(tmp_path, text)
+    told = []
+    for shard in (ALONE, Shard(0, 3), Shard(1, 3), Shard(2, 3)):
+        with pytest.raises(ConfigurationError) as refused:
+            load(path, shard=shard)
+        told.append(refused.value.problems)
+    assert len(told[0]) == 9
+    assert told == [told[0]] * 4
 
 
 @pytest.mark.parametrize(
@@ -250,15 +310,20 @@ def test_budget_too_small_for_stale_after_is_warned_about() -> None:
     tenants = (tenant("acme", 5.0), tenant("globex", 5.0), tenant("initech", 0.5))
     counts = (490, 491, 50)
     end = "longer than stale_after (1m40s): raise requests_per_second or stale_after"
-    assert warnings(Configuration(tenants=tenants, poll=poll, path=Path("a.yaml")), counts) == [
+    names = tuple(each.name for each in tenants)
+    whole = Configuration(tenants=tenants, names=names, poll=poll, path=Path("a.yaml"))
+    expected = [
         f"a.yaml: tenants[1] (globex): polling 491 actions once, at 5 requests per second, takes 1m41s, {end}",
         f"a.yaml: tenants[2] (initech): polling 50 actions once, at 0.5 requests per second, takes 1m43s, {end}",
     ]
-    assert warnings(Configuration(tenants=(tenant(None, 1.0),), poll=poll), [101]) == [
+    assert warnings(whole, counts) == expected
+    # Where others have the first tenants, the last one's place in the file stays what it is.
+    assert warnings(whole.model_copy(update={"tenants": tenants[2:]}), counts[2:]) == expected[1:]
+    assert warnings(Configuration(tenants=(tenant(None, 1.0),), names=(None,), poll=poll), [101]) == [
         f"config.yaml: actions: polling 101 actions once, at 1 requests per second, takes 1m44s, {end}",
     ]
     never = PollSettings(stale_after_seconds=0.0)
-    assert warnings(Configuration(tenants=tenants, poll=never), counts) == []
+    assert warnings(whole.model_copy(update={"poll": never}), counts) == []
 
 
 def test_example_loads_and_has_every_key(tmp_path: Path) -> None:
@@ -272,7 +337,7 @@ def test_example_loads_and_has_every_key(tmp_path: Path) -> None:
     labels = (("campaign", "disable-smbv1"), ("team", "endpoint-ops"))
     actions = (Action(id="22519813685366"), Action(id="22519813685370", labels=labels))
     assert configuration == Configuration(
-        tenants=(Tenant(api=acme, actions=actions),), path=tmp_path / "config.yaml"
+        tenants=(Tenant(api=acme, actions=actions),), names=(None,), path=tmp_path / "config.yaml"
     )
     # The web configuration file has sections of its own.
     sections = [section for section in Section.__subclasses__() if section.__module__ == Section.__module__]

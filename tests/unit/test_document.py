@@ -21,6 +21,7 @@ from exporter.overview import (
     Totals,
 )
 from exporter.query import Query
+from exporter.sharding import Shard, Share
 from exporter.snapshot import TenantSnapshot
 from exporter.status import STATUSES
 from exporter.store import Phase
@@ -156,6 +157,7 @@ DOCUMENT: dict[str, Any] = {
     "groups": [{"value": "x", "totals": TOLD_TOTALS}],
     "groups_left_out": 3,
     "label_names": ["campaign", "team"],
+    "shard": None,
     "actions": [
         {
             "tenant": "acme",
@@ -196,6 +198,13 @@ def test_overview_is_rendered_whole() -> None:
     document = read(render(OVERVIEW, Query(per_page=50)))
     assert document == DOCUMENT
     assert list(document) == list(DOCUMENT)
+
+
+def test_share_is_told_where_there_are_several_shards() -> None:
+    """By the flags' numbers, with the tenants of this shard and of all."""
+    document = read(render(replace(OVERVIEW, share=Share(Shard(0, 3), 4, 11)), Query(per_page=50)))
+    shard = {"index": 0, "total": 3, "tenants": 4, "configured_tenants": 11}
+    assert document == DOCUMENT | {"shard": shard}
 
 
 def test_what_is_not_known_is_null() -> None:

@@ -14,6 +14,7 @@ from exporter import advice
 from exporter.errors import Reason
 from exporter.pace import Pace
 from exporter.query import Query, Show, Sort
+from exporter.sharding import Shard, Share
 from exporter.store import ActionState
 from exporter.web import page
 from exporter.web.words import visible
@@ -214,6 +215,26 @@ def test_tenants_are_told_worst_first() -> None:
     )
     # What is told of the tenant as a whole is not told again of each action.
     assert "The API refuses the key. See the tenant above." in section(html, "actions")
+
+
+def test_share_is_told_where_there_are_several_shards() -> None:
+    """Which shard it is, by the flag's number, and how many of the tenants; on its own a process says nothing."""
+    acme = tenant_state([ROLLOUT], name="acme")
+    html = rendered(acme, share=Share(Shard(0, 3), 1, 11))
+    assert section(html, "tenants").startswith(
+        "Tenants Shard 0 of 3, counted from 0: 1 of 11 tenants. Tenant State Requests used"
+    )
+    told = '<p class="quiet">Shard 0 of 3, counted from 0: 1 of 11 tenants.</p>\n'
+    assert html.replace(told, "").replace(" of this shard", "") == rendered(acme)
+
+
+def test_shard_without_tenants_says_so() -> None:
+    """There is no empty table, and nobody is told to add actions."""
+    html = rendered(share=Share(Shard(2, 3), 0, 11))
+    assert text_of(html) == (
+        "Progress of all actions of this shard This shard has no tenants. They are on others. "
+        "Tenants Shard 2 of 3, counted from 0: 0 of 11 tenants. Actions None yet."
+    )
 
 
 def test_many_tenants_are_folded() -> None:

@@ -11,6 +11,7 @@ from support_tenant import tenant_snapshot
 
 from exporter import __version__
 from exporter.errors import Reason
+from exporter.sharding import Shard, Share
 from exporter.snapshot import TenantSnapshot
 from exporter.store import Phase
 from exporter.telemetry import Telemetry, TenantTelemetry
@@ -326,6 +327,28 @@ def test_action_files_are_asked_for_at_each_scrape() -> None:
         [(names[0], {"file": 'b "c"\\\n.yaml'}, 3.0)],
         [(names[1], {"file": 'b "c"\\\n.yaml'}, 1.0)],
     ]
+
+
+def test_share_is_told_where_there_are_several_shards() -> None:
+    """Without shards there is no metric; with them it is asked for at each scrape, and can be selected by name."""
+    telemetry = Telemetry()
+    names = [f"{PREFIX}_{name}" for name in ("configured_tenants", "shard_index", "shard_tenants", "shards")]
+    assert families_of(telemetry, *names) == []
+    share: Share | None = None
+    telemetry.watch_share(lambda: share)
+    assert families_of(telemetry, *names) == []
+    for tenants, configured in ((4, 11), (0, 2)):
+        share = Share(Shard(1, 3), tenants, configured)
+        texts_and_values = [
+            ("Tenants in the configuration, on whichever shard.", configured),
+            ("Which shard this is, counted from 0.", 1),
+            ("Tenants of this shard.", tenants),
+            ("Over how many shards the tenants are spread.", 3),
+        ]
+        assert families_of(telemetry, *names) == [
+            (name, "gauge", text, [(name, {}, float(value))])
+            for name, (text, value) in zip(names, texts_and_values, strict=True)
+        ]
 
 
 def test_failures_of_the_state_file_are_counted() -> None:
