@@ -6,6 +6,7 @@ The rule: this is the only module that knows all the others. It decides exit cod
 
 import argparse
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -13,20 +14,19 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from structlog.typing import FilteringBoundLogger
 
 from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
-from exporter.errors import ConfigurationError
+from exporter.errors import ConfigurationError, ExporterError
 from exporter.exposition import Exposition
 from exporter.files import Fingerprint, fingerprint
 from exporter.fleet import Fleet, Prepared
 from exporter.packing import Packed
 from exporter.sharding import Shard
-from exporter.state_file import StateFile, StateFileInUseError
-from exporter.survey import survey
 from exporter.telemetry import Telemetry
 from exporter.tracking import ActionFiles
 from exporter.upkeep import Upkeep
@@ -35,7 +35,12 @@ from exporter.web.app import create_app
 from exporter.web.complaints import Complaints
 from exporter.web.policy import Policy
 from exporter.web.server import ListenError, Server, listen
-from exporter.web_file import WebFile
+
+if TYPE_CHECKING:
+    from exporter.overview import Overview
+    from exporter.query import Query
+    from exporter.state_file import StateFile
+    from exporter.web_file import WebFile
 
 _DEMO_INTERVAL_SECONDS = 5.0
 _DEMO_SPEED = 60.0
@@ -65,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ConfigurationError as error:
             print(error, file=sys.stderr)
             return 2
-        except StateFileInUseError as error:
+        except ExporterError as error:  # Another process has the state file.
             log.error(str(error))  # noqa: TRY400 - a user's mistake, told in one line
             return 1
         if given.once:
@@ -87,7 +92,7 @@ class _Exporter:
         self,
         configuration: Configuration,
         files: ActionFiles,
-        web: WebFile | None,
+        web: "WebFile | None",
         telemetry: Telemetry,
         log: FilteringBoundLogger,
         *,
@@ -109,12 +114,7 @@ class _Exporter:
         self._state: StateFile | None = None
         remembered = {}
         if configuration.state_path is not None and not once:
-            self._state = StateFile(
-                configuration.state_path,
-                everything=lambda: self._fleet.records(),  # noqa: PLW0108 - there is no fleet yet
-                log=log,
-                failed=self._telemetry.state_failed,
-            )
+            self._state = self._state_file(configuration.state_path)
             remembered = self._state.open()
         self._fleet = Fleet(
             exposition=self._exposition,
@@ -136,9 +136,7 @@ class _Exporter:
         upkeep = self._upkeep(given, seen)
         app = create_app(
             expose=self._expose,
-            overview=lambda query: survey(
-                self._fleet.tenants(), query, time.time(), share=self._configuration.share
-            ),
+            overview=self._overview,
             ready=lambda: self._fleet.ready,
             telemetry_path=given.web_telemetry_path,
             reload=upkeep.reload if given.web_enable_lifecycle else None,
@@ -187,6 +185,7 @@ class _Exporter:
             signal.signal(number, lambda *_: self._stop_for())
         if upkeep is not None and hangup_reloads:
             signal.signal(signal.SIGHUP, lambda *_: upkeep.reload_soon())
+        gc.enable()  # It was off, so that the start takes less time.
         with contextlib.ExitStack() as stack:
             if self._state is not None:
                 self._state.start()
@@ -218,6 +217,21 @@ class _Exporter:
     def _expose(self, *, openmetrics: bool, names: Collection[str] | None) -> Packed:
         own = self._telemetry.expose(openmetrics=openmetrics, names=names)
         return self._exposition.expose(openmetrics=openmetrics, names=names, tail=own)
+
+    def _overview(self, query: "Query") -> "Overview":
+        from exporter.survey import survey  # noqa: PLC0415 - a scrape needs nothing of it
+
+        return survey(self._fleet.tenants(), query, time.time(), share=self._configuration.share)
+
+    def _state_file(self, path: Path) -> "StateFile":
+        from exporter.state_file import StateFile  # noqa: PLC0415 - SQLite is for those who keep state
+
+        return StateFile(
+            path,
+            everything=lambda: self._fleet.records(),  # noqa: PLW0108 - there is no fleet yet
+            log=self._log,
+            failed=self._telemetry.state_failed,
+        )
 
     def _upkeep(self, given: argparse.Namespace, seen: Fingerprint | None) -> Upkeep:
         return Upkeep(
@@ -294,7 +308,7 @@ class _Exporter:
 
 def _load(
     given: argparse.Namespace, stack: contextlib.ExitStack, telemetry: Telemetry, log: FilteringBoundLogger
-) -> tuple[Configuration, WebFile | None]:
+) -> "tuple[Configuration, WebFile | None]":
     """Load both configurations; raise ConfigurationError with all that is wrong with either."""
     problems: list[str] = []
     try:
@@ -305,6 +319,8 @@ def _load(
         problems += error.problems
     web = None
     if given.web_config_file is not None:
+        from exporter.web_file import WebFile  # noqa: PLC0415 - TLS and bcrypt are for those who name such a file
+
         try:
             web = WebFile(given.web_config_file, log=log, result=telemetry.web_configuration_loaded)
         except ConfigurationError as error:

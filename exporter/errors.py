@@ -36,6 +36,10 @@ class ConfigurationError(ExporterError):
         self.problems = problems
 
 
+class BusyError(ExporterError):
+    """A password is not checked: too many are waiting, or the server is about to stop."""
+
+
 class PollError(ExporterError):
     """A poll gave no status; ``reason`` is its metric label, ``detail`` a sentence for the log.
 

@@ -7,6 +7,7 @@ not at all. What stays keeps its state; a tenant at another URL is another tenan
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
@@ -17,12 +18,14 @@ from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.exposition import Exposition
 from exporter.journal import Journal
 from exporter.key_file import KeyFile, Secret
-from exporter.overview import TenantState
 from exporter.poller import Changes, Pacing, TenantPoller, max_workers
-from exporter.state_file import StateFile
+from exporter.snapshot import TenantState
 from exporter.store import ActionState, Phase, Record, Source
 from exporter.telemetry import Telemetry
 from exporter.tracking import Entry
+
+if TYPE_CHECKING:
+    from exporter.state_file import StateFile
 
 _MOST_IDS_TOLD = 10
 _FINISHED = (Phase.SETTLED, Phase.RETIRED)
@@ -70,7 +73,7 @@ class Fleet:
         telemetry: Telemetry,
         log: FilteringBoundLogger,
         on_crash: Callable[[], None],
-        memory: StateFile | None = None,
+        memory: "StateFile | None" = None,
         remembered: Mapping[Source, Mapping[str, Record]] | None = None,
         once: bool = False,
     ) -> None:
@@ -328,7 +331,7 @@ class Fleet:
 class _Audience:
     """Hands what a poller says to the exposition and to the memory, in the tenant's name."""
 
-    def __init__(self, exposition: Exposition, memory: StateFile | None, tenant: Tenant) -> None:
+    def __init__(self, exposition: Exposition, memory: "StateFile | None", tenant: Tenant) -> None:
         self._exposition = exposition
         self._memory = memory
         self._name = tenant.name

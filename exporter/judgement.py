@@ -5,8 +5,9 @@ The rule: the worst is told, and only that. An action's own fault is not the ten
 
 from exporter import advice
 from exporter.errors import Reason
-from exporter.overview import Health, Problem, TenantState, TenantView
+from exporter.overview import Health, Problem, TenantView
 from exporter.ratelimit import PACE
+from exporter.snapshot import TenantState
 from exporter.store import Phase
 
 _BLAMES_ACTION = {Reason.SERVER_ERROR, Reason.TIMEOUT, Reason.CLIENT_ERROR, Reason.BAD_RESPONSE}

@@ -4,14 +4,14 @@ The rule: it is derived from what polls have found and from nothing else. What i
 an estimate is called one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from exporter.errors import Reason
 from exporter.sharding import Share
 from exporter.snapshot import TenantSnapshot
-from exporter.store import ActionState, Labels, Phase
+from exporter.store import Labels, Phase
 
 MAX_GROUPS = 100
 """How many groups an overview sums up; of further ones it says how many there are."""
@@ -24,22 +24,6 @@ class Health(StrEnum):
     STRAINED = "strained"
     UNWELL = "unwell"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class TenantState:
-    """What is known of a tenant at one moment, from its configuration and its poller: what the survey takes.
-
-    ``host`` is that of the API's URL, ``budget`` the configured requests per second, ``interval_seconds`` the
-    interval at which unfinished actions should be polled.
-    """
-
-    name: str | None
-    host: str
-    budget: float
-    interval_seconds: float
-    snapshot: TenantSnapshot
-    states: Sequence[ActionState]
 
 
 @dataclass(frozen=True, slots=True)

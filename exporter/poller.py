@@ -286,7 +286,10 @@ class TenantPoller:
 
     def _restore(self, remembered: list[tuple[Record, Labels]]) -> None:
         now, wall_now = self._clock(), self._wall_clock()
-        states = [replace(record.state, labels=labels) for record, labels in remembered]
+        states = [
+            replace(record.state, labels=labels) if record.state.labels != labels else record.state
+            for record, labels in remembered
+        ]
         self._store.restore(states, now=now, wall_now=wall_now)
         for record, _ in sorted(remembered, key=lambda item: item[0].due):
             if not record.state.retired:

@@ -1,10 +1,10 @@
-"""How the polling of a tenant is at one moment: its poller takes it, metrics, page and API show it."""
+"""How a tenant and its polling are at one moment: taken by its poller, shown by metrics, page and API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.errors import Reason
-from exporter.store import Phase
+from exporter.store import ActionState, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,19 @@ class TenantSnapshot:
     rate_used: float
     throttled: bool
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TenantState:
+    """What is known of a tenant at one moment, from its configuration and its poller: what the survey takes.
+
+    ``host`` is that of the API's URL, ``budget`` the configured requests per second, ``interval_seconds`` the
+    interval at which unfinished actions should be polled.
+    """
+
+    name: str | None
+    host: str
+    budget: float
+    interval_seconds: float
+    snapshot: TenantSnapshot
+    states: Sequence[ActionState]

@@ -151,7 +151,9 @@ class Store:
                 stale = age >= self._stale_after
                 if not stale:
                     self._fresh_since[state.action_id] = now - age
-            self._set(replace(state, polled=True, stale=stale))
+            # Most are as they should be, and there may be many thousands.
+            as_it_is = state.polled and state.stale == stale
+            self._set(state if as_it_is else replace(state, polled=True, stale=stale))
         self._fresh_since = _in_order(self._fresh_since)
         self._settled_since = _in_order(self._settled_since)
 

@@ -19,11 +19,11 @@ from exporter.overview import (
     Group,
     Overview,
     Section,
-    TenantState,
     Totals,
 )
 from exporter.query import Query, Show, Sort
 from exporter.sharding import Share
+from exporter.snapshot import TenantState
 from exporter.status import STATUSES
 from exporter.store import ActionState, Phase
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from exporter.overview import Overview, TenantState
+from exporter.overview import Overview
 from exporter.query import Query
 from exporter.sharding import Share
+from exporter.snapshot import TenantState
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState
 from exporter.survey import survey

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from exporter.overview import TenantState
-from exporter.snapshot import TenantSnapshot
+from exporter.snapshot import TenantSnapshot, TenantState
 from exporter.store import ActionState, Phase
 
 

@@ -8,14 +8,18 @@ import math
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter.errors import BusyError
 from exporter.logs import origin
 from exporter.web.complaints import Noted
-from exporter.web.passwords import BusyError, Passwords
 from exporter.web.policy import Policy
+
+if TYPE_CHECKING:
+    from exporter.web.passwords import Passwords
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -82,7 +86,7 @@ class Access:
             return None
         return await self._check(policy.passwords, scope)
 
-    async def _check(self, passwords: Passwords, scope: Scope) -> Response | None:
+    async def _check(self, passwords: "Passwords", scope: Scope) -> Response | None:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         try:
             credentials = _credentials(given)

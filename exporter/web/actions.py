@@ -1,15 +1,13 @@
-"""The routes of the overview: the page for people, with the files that it loads, and the document for programs.
+"""The routes of the overview: the page for people, and the document for programs.
 
 The rule: both show the same answer to the same parameters. It is worked out in one thread at a time, off the event
 loop: however many ask, a scrape has the others.
 """
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -56,7 +54,7 @@ class Actions:
         try:
             query = Query.parse(request.query_params.multi_items())
         except QueryError as error:
-            refusal = page.refuse(error.problems, telemetry_path=self._telemetry_path)
+            refusal = await asyncio.to_thread(page.refuse, error.problems, telemetry_path=self._telemetry_path)
             return Response(refusal, 400, headers=_PAGE_HEADERS)
         refresh = refresh_seconds(request.query_params.get("refresh"))
         packed = await self._work(lambda: self._page(query, refresh))
@@ -75,29 +73,6 @@ class Actions:
         self._asking += 1
         try:
             async with self._working:
-                return await run_in_threadpool(lambda: Packed(pack(work())))
+                return await asyncio.to_thread(lambda: Packed(pack(work())))
         finally:
             self._asking -= 1
-
-
-def loaded_file(file: page.StaticFile) -> Callable[[Request], Awaitable[Response]]:
-    """Make the route of a file that the page loads: kept for ever under its digest, else asked for again."""
-    tag = f'"{file.digest}"'
-
-    async def answer(request: Request) -> Response:
-        for_ever = request.query_params.get("v") == file.digest
-        headers = {
-            "Cache-Control": "public, max-age=31536000, immutable" if for_ever else "no-cache",
-            "ETag": tag,
-        }
-        if _names(request.headers.getlist("if-none-match"), tag):
-            return Response(status_code=304, headers=headers)
-        return Response(file.content, headers={**headers, "Content-Type": file.content_type})
-
-    return answer
-
-
-def _names(if_none_match: Sequence[str], tag: str) -> bool:
-    """Tell whether the header names a tag, strong or weak, or any at all (RFC 9110, 13.1.2)."""
-    text = ",".join(if_none_match)
-    return text.strip() == "*" or tag in re.findall('"[^"]*"', text)

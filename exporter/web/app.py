@@ -7,19 +7,22 @@ moment.
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from functools import cache
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from exporter.overview import Overview
-from exporter.query import Query
-from exporter.web.actions import Actions, loaded_file
 from exporter.web.metrics import Expose, answer
-from exporter.web.page import STATIC
+from exporter.web.static import STATIC, loaded_file
+
+if TYPE_CHECKING:
+    from exporter.overview import Overview
+    from exporter.query import Query
+    from exporter.web.actions import Actions
 
 Reload = Callable[[], Future[list[str]]]
 """Begins to reload the configuration; the future has what is wrong with it, nothing if it is in use now."""
@@ -37,7 +40,7 @@ OWN_PATHS = frozenset({HEALTHY_PATH, READY_PATH, RELOAD_PATH, ACTIONS_PATH, *STA
 def create_app(
     *,
     expose: Expose,
-    overview: Callable[[Query], Overview],
+    overview: "Callable[[Query], Overview]",
     ready: Callable[[], bool],
     telemetry_path: str,
     reload: Reload | None = None,
@@ -54,19 +57,30 @@ def create_app(
         return PlainTextResponse("Cortex XDR exporter is healthy.\n")
 
     async def readiness(_: Request) -> Response:
-        if await run_in_threadpool(ready):
+        if await asyncio.to_thread(ready):
             return PlainTextResponse("Cortex XDR exporter is ready.\n")
         return PlainTextResponse("Not every tenant has something to show yet.\n", status_code=503)
 
-    actions = Actions(overview, telemetry_path=telemetry_path)
+    @cache
+    def actions() -> "Actions":
+        from exporter.web.actions import Actions  # noqa: PLC0415 - many an exporter is only ever scraped
+
+        return Actions(overview, telemetry_path=telemetry_path)
+
+    async def document(request: Request) -> Response:
+        return await actions().document(request)
+
+    async def page(request: Request) -> Response:
+        return await actions().page(request)
+
     routes = [
         Route(telemetry_path, metrics),
         Route(HEALTHY_PATH, healthy),
         Route(READY_PATH, readiness),
-        Route(ACTIONS_PATH, actions.document),
+        Route(ACTIONS_PATH, document),
     ]
     if telemetry_path != "/":
-        routes.append(Route("/", actions.page))
+        routes.append(Route("/", page))
         routes += [Route(path, loaded_file(file)) for path, file in STATIC.items()]
     if reload is not None:
         routes.append(Route(RELOAD_PATH, _reloading(reload), methods=["POST"]))

@@ -1,9 +1,9 @@
 """The route of the exposition, in the format that the scraper asks for."""
 
+import asyncio
 from collections.abc import Collection
 from typing import Protocol
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,7 +25,7 @@ async def answer(request: Request, expose: Expose) -> Response:
     """Answer a scrape with what ``expose`` gives."""
     openmetrics = accepts_openmetrics(header(request, "accept"))
     names = request.query_params.getlist("name[]") or None
-    packed = await run_in_threadpool(expose, openmetrics=openmetrics, names=names)
+    packed = await asyncio.to_thread(expose, openmetrics=openmetrics, names=names)
     headers = {
         "Content-Type": OPENMETRICS_CONTENT_TYPE if openmetrics else TEXT_CONTENT_TYPE,
         "Vary": "Accept, Accept-Encoding",

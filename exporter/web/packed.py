@@ -4,10 +4,11 @@ The rule: whoever reads slowly holds a slice, and between two slices all others 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from exporter.packing import Packed
 from exporter.web.negotiation import accepts_gzip, header
@@ -25,10 +26,22 @@ def respond(request: Request, packed: Packed, headers: Mapping[str, str]) -> Res
     else:
         headers["Content-Length"] = str(packed.length)
         slices = packed.plain(SLICE_BYTES)
-    return StreamingResponse(_in_turns(() if request.method == "HEAD" else slices), headers=headers)
+    return _Sliced(() if request.method == "HEAD" else slices, headers)
 
 
-async def _in_turns(slices: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for piece in slices:
-        yield piece
-        await asyncio.sleep(0)  # It is the others' turn, and the moment to notice that the client has left.
+class _Sliced(Response):
+    """A response in slices, without the group of tasks that Starlette's own makes to await a disconnection.
+
+    Once the client has left, nothing is sent, and nothing is waited for.
+    """
+
+    def __init__(self, slices: Iterable[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
+        self._slices = slices
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._slices:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)  # It is the others' turn.
+        await send({"type": "http.response.body", "body": b""})

@@ -1,16 +1,12 @@
-"""The status page: an overview as HTML, and the files that it loads.
+"""The status page: an overview as HTML.
 
 The rule: it decides nothing about actions, it shows what the overview says. Whatever comes from outside is shown
 as text, and the page works without a script, without a style sheet, and below any path.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-
-from jinja2 import BaseLoader, Environment, StrictUndefined, Template
+from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.overview import Health, Overview
@@ -18,6 +14,10 @@ from exporter.query import Query, Show, Sort
 from exporter.store import Phase
 from exporter.web import bars, words
 from exporter.web.links import REFRESH_SECONDS, Links, below
+from exporter.web.static import STATIC, packaged
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -55,28 +55,6 @@ _WORST_FIRST = (Health.UNWELL, Health.STRAINED, Health.UNKNOWN, Health.WELL)
 _TENANTS_UNFOLDED = 8
 _GROUPS_UNFOLDED = 20
 _LABELS_TO_CHOOSE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class StaticFile:
-    """A file that the page loads; ``digest`` changes with its content, and may be its entity tag."""
-
-    content_type: str
-    content: bytes
-    digest: str
-
-
-def _static(name: str, content_type: str) -> StaticFile:
-    content = resources.files("exporter.web").joinpath("static", name).read_bytes()
-    return StaticFile(content_type, content, hashlib.sha256(content).hexdigest()[:16])
-
-
-STATIC: Mapping[str, StaticFile] = {
-    "/-/page.css": _static("page.css", "text/css; charset=utf-8"),
-    "/-/page.js": _static("page.js", "text/javascript; charset=utf-8"),
-    "/-/icon.svg": _static("icon.svg", "image/svg+xml"),
-}
-"""By path. A link carries ``?v=`` and the digest, so that what it leads to may be cached for ever."""
 
 
 def render(overview: Overview, query: Query, *, telemetry_path: str, refresh: int) -> str:
@@ -157,23 +135,18 @@ def _pages(page: int, pages: int) -> list[int | None]:
     return listed
 
 
-class _PackagedTemplates(BaseLoader):
-    """Templates from the package, however it is installed; they never change while the process runs."""
-
-    def get_source(self, _environment: Environment, template: str) -> tuple[str, str | None, None]:
-        text = resources.files("exporter.web").joinpath("templates", template).read_text(encoding="utf-8")
-        return text, template, None
-
-
 @cache
-def _template(name: str) -> Template:
+def _template(name: str) -> "Template":
     return _environment().get_template(name)
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    # Many an exporter is only ever scraped, and need not load what the page alone takes.
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415 - as said above
+
     environment = Environment(
-        loader=_PackagedTemplates(),
+        loader=FunctionLoader(lambda name: (packaged("templates", name).decode(), name, None)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -16,17 +16,13 @@ from dataclasses import dataclass
 
 import bcrypt
 
-from exporter.errors import ExporterError
+from exporter.errors import BusyError
 from exporter.key_file import Secret
 
 _MOST_WAITING = 32
 _MOST_WAITING_OF_CLIENT = 4
 _MOST_REMEMBERED = 1024  # Of each kind: 100 kB.
 _LONGEST_PASSWORD_BYTES = 72  # All that bcrypt takes.
-
-
-class BusyError(ExporterError):
-    """A password is not checked: too many are waiting, or the server is about to stop."""
 
 
 @dataclass(frozen=True, repr=False)

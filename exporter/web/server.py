@@ -18,9 +18,8 @@ from exporter.logs import origin
 from exporter.web.complaints import Noted
 from exporter.web.guard import Bounds, GuardedProtocol
 from exporter.web.listener import Listener
-from exporter.web.policy import Policy
+from exporter.web.policy import Policy, permitted
 from exporter.web.room import Room
-from exporter.web.tls import permitted
 
 # When the server stops: how long answers on their way may take to end, and how long the server may.
 _CUT_SECONDS = 4.5

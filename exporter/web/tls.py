@@ -1,4 +1,4 @@
-"""TLS at the server's end: a context made from settings, and which verified client certificates are let in.
+"""TLS at the server's end: a context made from settings.
 
 The rule: what is checked is what is used. Certificates and keys are bytes here, and none is put on a disk for
 OpenSSL, which takes files alone; a context that failed to load something is never used.
@@ -7,10 +7,8 @@ OpenSSL, which takes files alone; a context that failed to load something is nev
 import contextlib
 import os
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
-from typing import Any
 
 from exporter.errors import ExporterError
 
@@ -33,9 +31,6 @@ TLS13_CIPHER_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_
 
 CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
 """Go's names and OpenSSL's."""
-
-_SAN_TYPES = {"DNS", "email", "IP Address", "URI"}
-
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where among the settings' keys, and what is wrong there."""
@@ -99,27 +94,6 @@ def make_context(tls: TlsSettings) -> ssl.SSLContext:
     if problems:
         raise TlsError(problems)
     return context
-
-
-def permitted(certificate: Mapping[str, Any] | None, allowed_sans: Collection[str]) -> bool:
-    """Tell whether a client may come in with a verified certificate, as ``getpeercert`` returns it.
-
-    One of its names must be one of the allowed, letter by letter, but addresses, which are compared as such.
-    """
-    if not allowed_sans:
-        return True
-    names = (certificate or {}).get("subjectAltName", ())
-    found = {(_canonical(value) if kind == "IP Address" else value) for kind, value in names if kind in _SAN_TYPES}
-    return not found.isdisjoint({*allowed_sans, *map(_canonical, allowed_sans)})
-
-
-def _canonical(address: str) -> str:
-    """Return an IP address as it is usually written; what is none as it is."""
-    try:
-        parsed = ip_address(address.strip())
-    except ValueError:
-        return address
-    return str((parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed)
 
 
 def _choose_suites(context: ssl.SSLContext, tls: TlsSettings) -> Iterator[Problem]:

@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from support_clock import Clock
 from support_tls import HASH, PASSWORD
 
+from exporter.errors import BusyError
 from exporter.web.access import SECURITY_HEADERS, Access
-from exporter.web.passwords import BusyError, Passwords
+from exporter.web.passwords import Passwords
 from exporter.web.policy import Policy
 from exporter.web.token_bucket import TokenBucket
 

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from exporter.overview import Overview
 from exporter.query import Query
 from exporter.survey import survey
-from exporter.web import page
-from exporter.web.actions import Actions, loaded_file
+from exporter.web.actions import Actions
+from exporter.web.static import STATIC, loaded_file
 
 MOST = 16
 
@@ -54,7 +54,7 @@ def test_who_would_wait_too_long_is_sent_away() -> None:
 )
 def test_file_that_is_known_is_not_sent_again(if_none_match: list[str], status: int) -> None:
     """Tags are compared weakly, as a proxy that compresses makes them weak, and may come in lists."""
-    file = page.StaticFile("text/css", b"", "digest")
+    file = STATIC["/-/page.css"]
     answer = loaded_file(file)
     headers = [(b"if-none-match", value.replace("TAG", file.digest).encode()) for value in if_none_match]
     request = Request({"type": "http", "method": "GET", "query_string": b"", "headers": headers})

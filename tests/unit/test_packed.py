@@ -2,10 +2,11 @@
 
 import asyncio
 import gzip
+from typing import cast
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive
 
 from exporter.packing import Packed, pack
 from exporter.web.packed import SLICE_BYTES, respond
@@ -19,13 +20,17 @@ def answered(method: str, accept_encoding: str) -> tuple[dict[str, str], list[by
     request = Request(
         {"type": "http", "method": method, "headers": [(b"accept-encoding", accept_encoding.encode())]}
     )
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
     response = respond(request, PACKED, {"X-More": "yes"})
-
-    async def collect() -> list[bytes]:
-        assert isinstance(response, StreamingResponse)
-        return [bytes(piece) async for piece in response.body_iterator]  # type: ignore[arg-type]  # No text here.
-
-    return dict(response.headers), asyncio.run(collect())
+    asyncio.run(response({}, cast("Receive", None), send))
+    start, *bodies = sent
+    assert [body.get("more_body", False) for body in bodies] == [*[True] * (len(bodies) - 1), False]
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return headers, [body["body"] for body in bodies[:-1]]
 
 
 def test_answer_is_unpacked_in_slices() -> None:

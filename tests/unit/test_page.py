@@ -17,6 +17,7 @@ from exporter.query import Query, Show, Sort
 from exporter.sharding import Shard, Share
 from exporter.store import ActionState
 from exporter.web import page
+from exporter.web.static import STATIC
 from exporter.web.words import visible
 
 ROLLOUT = polled(
@@ -484,17 +485,17 @@ def test_page_loads_only_its_own_files() -> None:
     assert all(value is not None and value.startswith(("./", "#")) for value in refers)
     assert not [name for name, _ in reader.attributes if name == "style" or name.startswith("on")]
     loaded = [value for value in refers if value and "?v=" in value]
-    assert sorted(loaded) == sorted(f".{path}?v={file.digest}" for path, file in page.STATIC.items())
+    assert sorted(loaded) == sorted(f".{path}?v={file.digest}" for path, file in STATIC.items())
 
 
 def test_static_files_are_what_their_types_say() -> None:
     """The files are there, with a type and a digest each."""
-    assert {path: file.content_type for path, file in page.STATIC.items()} == {
+    assert {path: file.content_type for path, file in STATIC.items()} == {
         "/-/page.css": "text/css; charset=utf-8",
         "/-/page.js": "text/javascript; charset=utf-8",
         "/-/icon.svg": "image/svg+xml",
     }
-    assert all(file.content and re.fullmatch("[0-9a-f]{16}", file.digest) for file in page.STATIC.values())
+    assert all(file.content and re.fullmatch("[0-9a-f]{16}", file.digest) for file in STATIC.values())
 
 
 def test_foot_links_to_everything_else() -> None:

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import pytest
 
-from exporter.web.page import STATIC
+from exporter.web.static import STATIC
 
 CSS = STATIC["/-/page.css"].content.decode()
 DARK_BEGINS = CSS.index("@media screen and (prefers-color-scheme: dark)")

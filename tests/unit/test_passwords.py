@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from support_tls import HASH, PASSWORD
 
+from exporter.errors import BusyError
 from exporter.web import passwords
-from exporter.web.passwords import BusyError, Passwords
+from exporter.web.passwords import Passwords
 
 WAITING = 32
 WAITING_OF_CLIENT = 4

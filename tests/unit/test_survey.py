@@ -19,12 +19,12 @@ from exporter.overview import (
     Health,
     Overview,
     Problem,
-    TenantState,
     TenantView,
     Totals,
 )
 from exporter.pace import Pace
 from exporter.query import Query, Show, Sort
+from exporter.snapshot import TenantState
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState, Labels, Phase, Store
 from exporter.survey import survey

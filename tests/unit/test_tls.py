@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_tls import Issued, certificate_of, certify, client_context, issue, rewritten, shake_hands
 
+from exporter.web.policy import permitted
 from exporter.web.tls import (
     CIPHER_SUITES,
     TLS13_CIPHER_SUITES,
@@ -21,7 +22,6 @@ from exporter.web.tls import (
     TlsError,
     TlsSettings,
     make_context,
-    permitted,
 )
 
 OURS = trustme.CA()

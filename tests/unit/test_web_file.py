@@ -15,8 +15,7 @@ from structlog.testing import LogCapture
 from support import Mounted
 from support_tls import HASH, Issued, client_context, issue, shake_hands
 
-from exporter.errors import ConfigurationError
-from exporter.web.passwords import BusyError
+from exporter.errors import BusyError, ConfigurationError
 from exporter.web.policy import Policy
 from exporter.web.tls import CIPHER_SUITES
 from exporter.web_file import WebFile
