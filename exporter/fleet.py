@@ -16,9 +16,10 @@ from exporter.config import ApiSettings, Configuration, PollSettings, Tenant
 from exporter.config.values import read_key
 from exporter.cortex import AdvancedKey, CortexClient, StandardKey
 from exporter.exposition import Exposition
+from exporter.flights import max_workers
 from exporter.journal import Journal
 from exporter.key_file import KeyFile, Secret
-from exporter.poller import Changes, Pacing, TenantPoller, max_workers
+from exporter.poller import Changes, Pacing, TenantPoller
 from exporter.snapshot import TenantState
 from exporter.store import ActionState, Phase, Record, Source
 from exporter.telemetry import Telemetry

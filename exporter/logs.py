@@ -37,7 +37,8 @@ def configure(*, level: str, json: bool) -> FilteringBoundLogger:
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
-    log: FilteringBoundLogger = structlog.get_logger()
+    # Bound at once: otherwise each call, also one that logs nothing, would make a logger first.
+    log: FilteringBoundLogger = structlog.get_logger().bind()
     logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
     # What these say of single requests and connections would be a line per poll, scrape or client.
     for name in ("urllib3", "uvicorn.error", "asyncio"):

@@ -8,9 +8,8 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from exporter.advice import DEFECT, NO_THREAD
 from exporter.cortex import timed_out
@@ -21,18 +20,18 @@ from exporter.errors import (
     TransientError,
     UnexpectedReplyError,
 )
+from exporter.flights import Client, Flight, Flights, max_workers
 from exporter.journal import Journal
 from exporter.patience import Patience
 from exporter.ratelimit import RateLimit
 from exporter.schedule import Schedule
 from exporter.snapshot import TenantSnapshot
 from exporter.status import Status
-from exporter.store import ActionState, Labels, Phase, Record, Store
+from exporter.store import ActionState, Audience, Labels, Phase, Record, Store
 from exporter.telemetry import TenantTelemetry
 from exporter.transport import Deadline
 from exporter.workers import Workers
 
-_MOST_WORKERS = 128
 _SHORTEST_LONGEST_PAUSE_SECONDS = 60.0  # What a server may ask for, with however short an interval.
 
 
@@ -54,30 +53,6 @@ class Pacing:
         return max(_SHORTEST_LONGEST_PAUSE_SECONDS, self.longest_probe_wait)
 
 
-class Client(Protocol):
-    """What a poller needs of :class:`exporter.cortex.CortexClient`."""
-
-    def fetch(self, action_id: str, deadline: Deadline) -> Status:
-        """Ask for an action's status, or raise a PollError."""
-        ...
-
-
-class Audience(Protocol):
-    """Who hears of a tenant's actions. All is called while the poller's lock is held, and must not block."""
-
-    def publish(self, state: ActionState) -> None:
-        """Hear of a new state."""
-        ...
-
-    def remember(self, record: Record) -> None:
-        """Hear of what should outlive a restart: after each poll, and when an action retires."""
-        ...
-
-    def withdraw(self, action_ids: Collection[str]) -> None:
-        """Hear of actions that are not tracked any more."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The IDs of actions that are tracked now and were not, the other way round, and with other labels."""
@@ -85,26 +60,6 @@ class Changes:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     relabelled: tuple[str, ...]
-
-
-def max_workers(requests_per_second: float, timeout: float) -> int:
-    """Return how many requests of a tenant may be under way at once.
-
-    As many as the rate can start within the timeout, which each outlives only where a resolver hangs; but not
-    so many that one silent tenant uses up the threads of the process.
-    """
-    return min(math.ceil(requests_per_second * timeout) + 1, _MOST_WORKERS)
-
-
-class _Flight:
-    """One poll on its way. It ends once: by its worker, or given up at its deadline."""
-
-    def __init__(self, action_id: str, client: Client, started: float, deadline: Deadline) -> None:
-        self.action_id = action_id
-        self.client = client
-        self.started = started
-        self.deadline = deadline
-        self.wanted = True  # Until its action is tracked no more.
 
 
 class TenantPoller:
@@ -154,9 +109,9 @@ class TenantPoller:
         self._up: bool | None = None
         # Of the last finished request, in words: an error would keep its stack alive.
         self._failure: tuple[Reason, str] | None = None
-        self._flights: dict[_Flight, None] = {}  # In the order of their starts.
+        self._flights = Flights()
         self._wakes_at = math.inf
-        self._workers: Workers[_Flight] = Workers(
+        self._workers: Workers[Flight] = Workers(
             self._changed,
             most=max_workers(pacing.requests_per_second, pacing.timeout),
             start_thread=lambda body: self._start_thread("worker", body),
@@ -208,9 +163,7 @@ class TenantPoller:
                     self._schedule.remove(action_id)
                 self._store.remove(action_id)
                 self._journal.removed(action_id)
-            gone = set(removed)
-            for flight in self._flights:
-                flight.wanted = flight.wanted and flight.action_id not in gone
+            self._flights.disown(set(removed))
             self._audience.withdraw(removed)
             added = [action_id for action_id in actions if action_id not in self._store]
             known = [action_id for action_id in added if action_id in remembered]
@@ -334,7 +287,7 @@ class TenantPoller:
 
     def _retire(self, now: float) -> None:
         """Give up requests that are overdue, and let go of actions that settled long ago."""
-        for flight in [flight for flight in self._flights if flight.deadline.at <= now]:
+        for flight in self._flights.overdue(now):
             # Whatever its thread still waits for: the poll counts as timed out.
             flight.deadline.expire()
             self._end(flight, timed_out(), now)
@@ -352,8 +305,7 @@ class TenantPoller:
 
     def _next_event(self) -> float:
         """Return when there will be something to do, unless something changes before."""
-        deadlines = (flight.deadline.at for flight in self._flights)
-        return min(self._store.expires_at, self._next_departure(), *deadlines)
+        return min(self._store.expires_at, self._next_departure(), self._flights.ends_at)
 
     def _next_departure(self) -> float:
         """Return when the next request may leave, and has a reason to."""
@@ -368,7 +320,7 @@ class TenantPoller:
 
     def _launch(self, action_id: str, now: float) -> None:
         self._rate.take(now)
-        flight = _Flight(action_id, self._client, now, Deadline(now + self._timeout, clock=self._clock))
+        flight = Flight(action_id, self._client, now, Deadline(now + self._timeout, clock=self._clock))
         self._flights[flight] = None
         self._telemetry.sent()
         try:
@@ -376,7 +328,7 @@ class TenantPoller:
         except RuntimeError:  # The process has as many threads as it may.
             self._end(flight, TransientError(Reason.CONNECTION, NO_THREAD), now)
 
-    def _carry(self, flight: _Flight) -> None:
+    def _carry(self, flight: Flight) -> None:
         outcome = self._ask(flight)
         with self._changed:
             self._end(flight, outcome, self._clock())
@@ -386,7 +338,7 @@ class TenantPoller:
         if self._next_event() < self._wakes_at:
             self._changed.notify_all()
 
-    def _ask(self, flight: _Flight) -> Status | PollError:
+    def _ask(self, flight: Flight) -> Status | PollError:
         try:
             return flight.client.fetch(flight.action_id, flight.deadline)
         except PollError as error:
@@ -396,7 +348,7 @@ class TenantPoller:
                 self._journal.defect(flight.action_id, error)
             return UnexpectedReplyError(Reason.BAD_RESPONSE, DEFECT)
 
-    def _end(self, flight: _Flight, outcome: Status | PollError, now: float) -> None:
+    def _end(self, flight: Flight, outcome: Status | PollError, now: float) -> None:
         """Record the end of a flight, unless it has been given up or polling stops."""
         if flight not in self._flights or self._stopping:
             return
@@ -422,7 +374,7 @@ class TenantPoller:
             self._journal.succeeded(old, new)
         self._audience.remember(self._record(flight.action_id))
 
-    def _adapt(self, flight: _Flight, outcome: Status | PollError, now: float) -> None:
+    def _adapt(self, flight: Flight, outcome: Status | PollError, now: float) -> None:
         """Let rate and patience learn from how a request ended."""
         if isinstance(outcome, PollError):
             self._patience.ended(flight.started, now, outcome.reason)
@@ -434,7 +386,7 @@ class TenantPoller:
             self._patience.ended(flight.started, now, None)
             self._rate.succeeded(now)
 
-    def _plan_after(self, flight: _Flight, error: PollError, now: float, *, was_well: bool) -> None:
+    def _plan_after(self, flight: Flight, error: PollError, now: float, *, was_well: bool) -> None:
         """Plan the next poll of an action whose poll failed: later and later only if it is itself to blame."""
         at_once = error.reason is Reason.UNAUTHORIZED and error.key_replaced
         if at_once or not was_well or isinstance(error, ThrottledError):

@@ -6,7 +6,7 @@ what is left of the budget. An action is due, in flight or not tracked: never tw
 
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -44,7 +44,8 @@ class Schedule:
         self._settled_interval = settled_interval
         self._jitter = jitter
         self._entries: dict[str, _Entry] = {}
-        self._heaps: dict[Rank, list[tuple[float, int, str]]] = {rank: [] for rank in Rank}
+        # By rank. What lies on top is valid at all times; a superseded place may lie below.
+        self._heaps: tuple[list[tuple[float, int, str]], ...] = tuple([] for _ in Rank)
         self._in_flight: set[str] = set()
         self._settled = 0
         self._turn = 0
@@ -85,29 +86,32 @@ class Schedule:
                 entry.due = now + longest * (1.0 - self._jitter())
                 self._settled -= entry.rank is Rank.SETTLED
                 self._push(action_id, entry)
+        for heap in self._heaps:
+            self._prune(heap)
 
     def remove(self, action_id: str) -> None:
         """Stop tracking an action. One in flight may still end, without effect, unless it is added again."""
         entry = self._entries.pop(action_id)
         self._settled -= entry.rank is Rank.SETTLED
         self._in_flight.discard(action_id)
+        self._prune(self._heaps[entry.rank])
 
     def due_at(self) -> float:
         """Return when the next action is due; infinity when none will be, unless something changes."""
-        return min((heap[0][0] for heap in self._pruned_heaps()), default=float("inf"))
+        return min((heap[0][0] for heap in self._heaps if heap), default=float("inf"))
 
     def take(self, now: float, *, early: bool = False) -> str | None:
         """Return the action to poll now, and count it as in flight; None when nothing is due.
 
         With ``early`` an action that is not due yet will do, the one that would be due first.
         """
-        heaps = list(self._pruned_heaps())
-        ready = next((heap for heap in heaps if heap[0][0] <= now), None)
+        ready = next((heap for heap in self._heaps if heap and heap[0][0] <= now), None)
         if ready is None and early:
-            ready = min((heap for heap in heaps if heap[0][0] < float("inf")), default=None)
+            ready = min((heap for heap in self._heaps if heap and heap[0][0] < float("inf")), default=None)
         if ready is None:
             return None
         _, _, action_id = heapq.heappop(ready)
+        self._prune(ready)
         self._in_flight.add(action_id)
         return action_id
 
@@ -182,9 +186,7 @@ class Schedule:
         under_way = (self._entries[action_id] for action_id in self._in_flight)
         dues = [entry.due for entry in under_way if entry.rank is not Rank.SETTLED]
         for rank in (Rank.NEVER_POLLED, Rank.UNFINISHED):
-            heap = self._prune(self._heaps[rank])
-            if heap:
-                dues.append(heap[0][0])
+            dues += [due for due, _, _ in self._heaps[rank][:1]]
         return max(0.0, now - min(dues, default=now))
 
     @property
@@ -216,15 +218,11 @@ class Schedule:
         self._settled += entry.rank is Rank.SETTLED
         heapq.heappush(self._heaps[entry.rank], (entry.due, entry.turn, action_id))
 
-    def _pruned_heaps(self) -> Iterable[list[tuple[float, int, str]]]:
-        """Give the heaps that are not empty, the first rank first, each with a valid action on top."""
-        return [heap for heap in self._heaps.values() if self._prune(heap)]
-
-    def _prune(self, heap: list[tuple[float, int, str]]) -> list[tuple[float, int, str]]:
+    def _prune(self, heap: list[tuple[float, int, str]]) -> None:
+        """Take superseded places off the top of a heap."""
         while heap:
             _, turn, action_id = heap[0]
             entry = self._entries.get(action_id)
             if entry is not None and entry.turn == turn:
                 break
             heapq.heappop(heap)
-        return heap

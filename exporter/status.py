@@ -49,6 +49,9 @@ _FINISHED = frozenset(
         "TIMEOUT",
     }
 )
+_KNOWN = {word: word for word in (*_FINISHED, "PENDING", "IN_PROGRESS")}
+"""One text for each known general status, which thousands of actions share."""
+
 _MAX_COUNT = 2**53  # Beyond it a Prometheus sample, a float, cannot hold every integer.
 _MAX_STATUS_LENGTH = 1024
 _MAX_DETAIL_LENGTH = 200
@@ -166,7 +169,7 @@ def _general_status(reply: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > _MAX_STATUS_LENGTH or not _encodable(value):
         raise _bad_response("'general_status' is not a text of reasonable length")
-    return value
+    return _KNOWN.get(value, value)
 
 
 def _encodable(text: str) -> bool:

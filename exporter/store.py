@@ -4,10 +4,11 @@ The rule: a state changes in one step from one consistent whole to the next, and
 hears of each change once. Old counts are withdrawn when they are stale, never repeated as if they were new.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Protocol
 
 from exporter.errors import Reason
 from exporter.pace import Pace
@@ -91,6 +92,22 @@ class Record:
     failures: int
 
 
+class Audience(Protocol):
+    """Who hears of a tenant's actions. All is called while a lock of its owner is held, and must not block."""
+
+    def publish(self, state: ActionState) -> None:
+        """Hear of a new state."""
+        ...
+
+    def remember(self, record: Record) -> None:
+        """Hear of what should outlive a restart: after each poll, and when an action retires."""
+        ...
+
+    def withdraw(self, action_ids: Collection[str]) -> None:
+        """Hear of actions that are not tracked any more."""
+        ...
+
+
 class Store:
     """The states of one tenant's actions. Not thread-safe: its owner holds a lock.
 
@@ -104,8 +121,9 @@ class Store:
         self._publish = publish
         self._states: dict[str, ActionState] = {}
         # In the order of time, the oldest first: appended to by polls, and put in order after a restoration.
-        self._fresh_since: dict[str, float] = {}
-        self._settled_since: dict[str, float] = {}
+        # A plain dict would look for its first key among the places of all that were taken out before it.
+        self._fresh_since: OrderedDict[str, float] = OrderedDict()
+        self._settled_since: OrderedDict[str, float] = OrderedDict()
         self._phases: Counter[Phase] = Counter()
 
     def configure(self, *, stale_after: float, retire_after: float) -> None:
@@ -170,16 +188,14 @@ class Store:
         settled_at = None
         if status.settled:
             settled_at = wall_now if old.settled_at is None else old.settled_at
-        new = replace(
-            old,
+        new = ActionState(
+            action_id,
+            old.labels,
             polled=True,
             status=status,
-            failure=None,
-            failure_detail=None,
             last_success=wall_now,
             last_change=wall_now if changed else old.last_change,
             settled_at=settled_at,
-            stale=False,
             pace=None if status.settled else _pace(old, status, now),
             read_at=now,
         )
@@ -241,5 +257,5 @@ def _older_than(since: dict[str, float], limit: float) -> list[str]:
     return old
 
 
-def _in_order(since: dict[str, float]) -> dict[str, float]:
-    return dict(sorted(since.items(), key=lambda item: item[1]))
+def _in_order(since: dict[str, float]) -> OrderedDict[str, float]:
+    return OrderedDict(sorted(since.items(), key=lambda item: item[1]))

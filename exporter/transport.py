@@ -87,6 +87,7 @@ class _Watched(urllib3.connection.HTTPConnection):
         self._handle: socket.socket | None = None
         self._owner: Deadline | None = None
         self._used_at = 0.0
+        self._held: bytearray | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -104,9 +105,19 @@ class _Watched(urllib3.connection.HTTPConnection):
                     self._handle.shutdown(socket.SHUT_RDWR)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Send a request, on a connection that may be kept from an earlier one."""
+        """Send a request, on a connection that may be kept from an earlier one, its head and body in one piece."""
         self._serve(_current.deadline)
+        self._held = bytearray()
         super().request(*args, **kwargs)
+        held, self._held = self._held, None
+        self.send(held)
+
+    def send(self, data: Any) -> None:
+        """Send bytes, or hold them back while a request is being put together: each sending wakes both sides."""
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held += data
 
     def leave(self, deadline: Deadline | None = None) -> None:
         """Serve that deadline's request no more, or, without one, whichever it is."""
@@ -193,7 +204,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Sends requests' requests over watched connections, with one TLS context for all of them.
+    """Sends requests' requests to one URL over watched connections, with one TLS context for all of them.
 
     ``connections`` is how many may be kept for reuse; ``ca_file`` a file or folder of the authorities to
     trust, ``ca_digest`` of its content where that may change. Every :meth:`send` has to be within :func:`within`.
@@ -201,6 +212,7 @@ class Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, *, connections: int, ca_file: str, ca_digest: str | None = None) -> None:
         self._trusted = (ca_file, ca_digest)
+        self._pool: Any = None
         super().__init__(pool_connections=2, pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -223,8 +235,16 @@ class Adapter(requests.adapters.HTTPAdapter):
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": tls_context(*self._trusted)} if host["scheme"] == "https" else {}
 
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool of connections, which is looked for once: one URL and one proxy have one."""
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return pool
+
     def close(self) -> None:
         """Close the kept connections now: urllib3 leaves that to the garbage collector."""
+        self._pool = None  # A request that had not left yet makes another one.
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118 - no mapping: iterating it is refused
                 manager.pools[key].close()

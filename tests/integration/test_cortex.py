@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from support import KEY, TIMEOUT_SECONDS, make_tenant, wait_until
 from support_namespaces import needs_namespaces, run_apart
 
-from exporter import transport
+from exporter import __version__, transport
 from exporter.cortex import AdvancedKey, CortexClient, StandardKey, retry_after_seconds
 from exporter.errors import (
     AuthenticationError,
@@ -517,6 +517,15 @@ def test_authorities_of_the_environment_that_are_missing_are_a_configuration_err
     ]
 
 
+def test_client_reads_an_answer_that_is_compressed_unasked(
+    tenant: SimulatedTenant, server: SimulatorServer
+) -> None:
+    """A gateway may compress whatever it likes."""
+    tenant.inject(Fault(gzip=True), ACTION)
+    with client_for(server.url) as client:
+        assert outcome(client) == STATUS
+
+
 def test_client_keeps_one_connection_for_polls_in_a_row(server: SimulatorServer) -> None:
     """Connections are reused: a listener in between counts one for ten polls."""
     with counting_relay(server.port) as (port, connections), client_for(f"http://127.0.0.1:{port}") as client:
@@ -695,12 +704,37 @@ def test_proxy_that_refuses_is_a_connection_failure() -> None:
         assert outcome(client) == (TransientError, Reason.CONNECTION, "the proxy refused the connection")
 
 
-def test_cookies_are_not_kept(tenant: SimulatedTenant, server: SimulatorServer) -> None:
-    """A session cookie of a gateway does not travel with the next request."""
-    tenant.inject(Fault(headers={"Set-Cookie": "pinned=1; Path=/"}), ACTION)
-    with client_for(server.url) as client:
-        outcome(client)
-        assert list(client._session.cookies) == []
+def test_request_is_sent_in_one_piece_and_keeps_no_cookie() -> None:
+    """Head and body arrive together, and what is sent does not depend on the answer before."""
+    body = reply(general_status="PENDING")
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: pinned=1; Path=/\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    pieces: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+            connection.sendall(answer)
+
+    with listening(handle) as port, client_for(f"http://127.0.0.1:{port}", standard=True) as client:
+        outcomes = [outcome(client, action_id) for action_id in ("1", "23")]
+    assert outcomes == [Status("PENDING", (0,) * 9)] * 2
+    assert [piece.decode().splitlines() for piece in pieces] == [
+        [
+            "POST /public_api/v1/scripts/get_script_execution_status HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Accept: application/json",
+            "Accept-Encoding: identity",
+            "Connection: keep-alive",
+            "Content-Type: application/json",
+            f"User-Agent: cortex-xdr-exporter/{__version__}",
+            f"Content-Length: {length}",
+            "x-xdr-auth-id: 7",
+            f"Authorization: {KEY}",
+            "",
+            f'{{"request_data": {{"action_id": "{action_id}"}}}}',
+        ]
+        for action_id, length in (("1", 36), ("23", 37))
+    ]
 
 
 @needs_namespaces

@@ -12,8 +12,9 @@ from support import KEY, make_tenant, wait_until
 
 from exporter.cortex import AdvancedKey, CortexClient
 from exporter.errors import Reason
+from exporter.flights import max_workers
 from exporter.journal import Journal
-from exporter.poller import Pacing, TenantPoller, max_workers
+from exporter.poller import Pacing, TenantPoller
 from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.tenant import Fault, SimulatedTenant

@@ -50,12 +50,13 @@ ROOMS: dict[str, set[str] | str] = {
     "cortex": {"errors", "key_file", "status", "transport"},
     "poller": {
         *("cortex", "errors", "journal", "patience", "ratelimit", "schedule", "status", "store", "telemetry"),
-        *("advice", "snapshot", "transport", "workers"),
+        *("advice", "flights", "snapshot", "transport", "workers"),
     },
     "workers": set(),
+    "flights": {"status", "transport"},
     "fleet": {
         *(CONFIG, "cortex", "exposition", "journal", "key_file", "poller", "state_file", "store", "telemetry"),
-        *("snapshot", "tracking"),
+        *("flights", "snapshot", "tracking"),
     },
     "upkeep": {"files", "logs"},
     "web": set(),

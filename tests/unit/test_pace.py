@@ -25,8 +25,9 @@ from exporter.errors import (
     TransientError,
     UnexpectedReplyError,
 )
+from exporter.flights import Flight
 from exporter.journal import Journal
-from exporter.poller import Pacing, TenantPoller, _Flight
+from exporter.poller import Pacing, TenantPoller
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState, Phase, Record
 from exporter.telemetry import Telemetry
@@ -77,20 +78,20 @@ def pacing(
     )
 
 
-class Hands(Workers[_Flight]):
+class Hands(Workers[Flight]):
     """Workers without threads: what they are given lies there until somebody does it for them."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.busy = 0
-        self.jobs: list[_Flight] = []
+        self.jobs: list[Flight] = []
 
     @property
     def have_room(self) -> bool:
         """Whether another job can be taken."""
         return self.busy < self.most
 
-    def take(self, job: _Flight) -> None:
+    def take(self, job: Flight) -> None:
         """Note a job."""
         self.busy += 1
         self.jobs.append(job)
@@ -123,7 +124,7 @@ class Simulation:
         self._latency = latency
         self._numbers = count()
         self._answers: dict[Deadline, Outcome] = {}
-        self._landings: list[tuple[float, int, _Flight]] = []
+        self._landings: list[tuple[float, int, Flight]] = []
         self._actions: dict[str, tuple[()]] = {}
         at = at or pacing()
         self.poller = TenantPoller(
