@@ -28,8 +28,10 @@ test: ## Install what tests need, then check everything, with coverage: what CI 
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -q --cov --cov-report=term
 
-bench: $(VENV)/.dev ## Measure a scrape and memory beside plain prometheus-client objects
-	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/scrape.py
+bench: $(VENV)/.dev ## Measure the exporter beside its peers in about 20 minutes; ONLY=scrape,start measures a part
+	@PYTHON='$(PYTHON)' .ci/packages peers
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.campaign $(if $(ONLY),--only=$(ONLY)) $(if $(JSON),--json=$(JSON)) \
+		$(if $(PLOT),--plot=$(PLOT))
 
 soak: $(VENV)/.dev ## Inject faults by chance for MINUTES=10, then check that every metric is true; SEED= repeats a run
 	@PYTHONPATH=tests $(BIN)/python -m soak.campaign --minutes=$(MINUTES) $(if $(SEED),--seed=$(SEED))

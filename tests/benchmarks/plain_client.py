@@ -1,27 +1,36 @@
-"""The peer of the benchmarks: the series on standard input as plain prometheus-client objects, on its own server.
+"""The peer of scrapes and memory: the series of a file as plain prometheus-client objects, on its own server.
 
-Prints the port that it serves on, then serves until it is killed.
+``python plain_client.py FILE PORT`` serves until it is killed. The rule: it holds nothing but its metrics, and
+texts that several of them share once, as a program that has them from its own objects would.
 """
 
+import re
 import sys
 import threading
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
-from prometheus_client.parser import text_fd_to_metric_families
+
+_SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)\n")
+_LABEL = re.compile(r'(\w+)="([^"\\]*)"')
 
 
 def main() -> None:
     """Make a gauge of each family, its samples as children, and serve them."""
     registry = CollectorRegistry()
-    for family in text_fd_to_metric_families(sys.stdin):
-        if not family.name.startswith("cortex_xdr_script_execution"):
-            continue
-        labels = tuple(family.samples[0].labels)
-        gauge = Gauge(family.name, family.documentation, labels, registry=registry)
-        for sample in family.samples:
-            gauge.labels(*(sample.labels[label] for label in labels)).set(sample.value)
-    server, _ = start_http_server(0, "127.0.0.1", registry)
-    print(server.server_port, flush=True)
+    gauges: dict[str, Gauge] = {}
+    help_text = ""
+    with Path(sys.argv[1]).open() as lines:
+        for line in lines:
+            if line.startswith("# HELP "):
+                help_text = line.split(" ", 3)[3].strip()
+            sample = _SAMPLE.fullmatch(line)
+            if sample is not None:
+                labels = {key: sys.intern(value) for key, value in _LABEL.findall(sample[2])}
+                if sample[1] not in gauges:
+                    gauges[sample[1]] = Gauge(sample[1], help_text, tuple(labels), registry=registry)
+                gauges[sample[1]].labels(*labels.values()).set(float(sample[3]))
+    start_http_server(int(sys.argv[2]), "127.0.0.1", registry)
     threading.Event().wait()
 
 
