@@ -166,8 +166,14 @@ class TenantPoller:
             self._flights.disown(set(removed))
             self._audience.withdraw(removed)
             added = [action_id for action_id in actions if action_id not in self._store]
-            known = [action_id for action_id in added if action_id in remembered]
-            self._restore([(remembered[action_id], actions[action_id]) for action_id in known])
+            self._restore(
+                [
+                    # With the ID and the labels as they are tracked: what was read from a file need not stay.
+                    replace(record, state=replace(record.state, action_id=action_id, labels=actions[action_id]))
+                    for action_id in added
+                    if (record := remembered.get(action_id)) is not None
+                ]
+            )
             relabelled = []
             for action_id, labels in actions.items():
                 if action_id not in self._store:
@@ -237,14 +243,10 @@ class TenantPoller:
             at=now,
         )
 
-    def _restore(self, remembered: list[tuple[Record, Labels]]) -> None:
+    def _restore(self, records: list[Record]) -> None:
         now, wall_now = self._clock(), self._wall_clock()
-        states = [
-            replace(record.state, labels=labels) if record.state.labels != labels else record.state
-            for record, labels in remembered
-        ]
-        self._store.restore(states, now=now, wall_now=wall_now)
-        for record, _ in sorted(remembered, key=lambda item: item[0].due):
+        self._store.restore([record.state for record in records], now=now, wall_now=wall_now)
+        for record in sorted(records, key=lambda record: record.due):
             if not record.state.retired:
                 self._schedule.restore(
                     record.state.action_id,
@@ -253,7 +255,7 @@ class TenantPoller:
                     settled=record.state.settled,
                     failures=record.failures,
                 )
-        self._restored = self._restored or bool(remembered)
+        self._restored = self._restored or bool(records)
 
     def _record(self, action_id: str) -> Record:
         state = self._store[action_id]

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,7 +215,8 @@ def _key(row: _Row) -> Key:
 
 def _record(action_id: str, row: _Row) -> Record:
     """Return what a row says, or raise ValueError for one that no record is written as."""
-    general_status = None if row[3] is None else _text(row[3])
+    # Thousands of rows say one of a few words.
+    general_status = None if row[3] is None else sys.intern(_text(row[3]))
     counts = tuple(row[4:13])
     failure, last_success, last_change, settled_at, retired, due, failures = row[13:20]
     times = [time for time in (last_success, last_change, settled_at, due) if time is not None]

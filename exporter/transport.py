@@ -107,9 +107,11 @@ class _Watched(urllib3.connection.HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, on a connection that may be kept from an earlier one, its head and body in one piece."""
         self._serve(_current.deadline)
-        self._held = bytearray()
-        super().request(*args, **kwargs)
-        held, self._held = self._held, None
+        self._held = held = bytearray()
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            self._held = None
         self.send(held)
 
     def send(self, data: Any) -> None:

@@ -31,7 +31,7 @@ _BUSY = 0.9
 _MANY = 50
 _ACTIONS = 20  # Of each of many tenants, so that each is always due.
 _LARGE_ACTIONS = 200
-_STEPS = (10, 25, 50, 75, 100, 125)
+_STEPS = (10, 25, 50, 75, 100, 125, 150, 175)
 _STEP_SECONDS = 10.0
 
 
