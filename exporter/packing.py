@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-BLOCK_BYTES = 32 * 1024
-"""How much text is compressed together at most: as far as deflate looks back."""
+BLOCK_BYTES = 48 * 1024
+"""How much text is compressed together at most: what a slow reader may hold of it, and few enough turns of the
+interpreter's lock, which unpacking each takes."""
 
 _RAW = -isal_zlib.MAX_WBITS  # Deflate without a head and a trailer of its own.
 # The head of a gzip file (RFC 1952): no name, no time, the fastest algorithm, no system; and deflate's last block,

@@ -14,7 +14,7 @@ from exporter.packing import Packed
 from exporter.web.negotiation import accepts_gzip, header
 
 SLICE_BYTES = 32 * 1024
-"""How much of an answer a slow reader may hold."""
+"""An answer is sent in slices of that many bytes, or a block of the text more: what a slow reader may hold."""
 
 
 def respond(request: Request, packed: Packed, headers: Mapping[str, str]) -> Response:
