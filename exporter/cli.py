@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter import __version__, config, flags, logs
 from exporter.config import Action, ApiSettings, Configuration, PollSettings, Tenant
-from exporter.errors import ConfigurationError, ExporterError
+from exporter.errors import ConfigurationError, StateFileInUseError
 from exporter.exposition import Exposition
 from exporter.files import Fingerprint, fingerprint
 from exporter.fleet import Fleet, Prepared
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ConfigurationError as error:
             print(error, file=sys.stderr)
             return 2
-        except ExporterError as error:  # Another process has the state file.
+        except StateFileInUseError as error:
             log.error(str(error))  # noqa: TRY400 - a user's mistake, told in one line
             return 1
         if given.once:

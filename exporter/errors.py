@@ -36,6 +36,10 @@ class ConfigurationError(ExporterError):
         self.problems = problems
 
 
+class StateFileInUseError(ExporterError):
+    """Another process has the state file, and both would write it."""
+
+
 class BusyError(ExporterError):
     """A password is not checked: too many are waiting, or the server is about to stop."""
 

@@ -129,21 +129,20 @@ def escape(value: str) -> str:
 class _Group:
     """A few actions, of each family of which the lines are compressed together."""
 
-    __slots__ = ("blocks", "outdated", "texts")
+    __slots__ = ("blocks", "texts")
 
     def __init__(self) -> None:
         self.texts: dict[_Key, tuple[bytes, ...]] = {}
         self.blocks: list[tuple[Block, ...]] = [()] * len(FAMILIES)
-        self.outdated: set[int] = set()
 
-    def replace(self, key: _Key, texts: tuple[bytes, ...]) -> None:
-        """Take over an action's texts, none to let go of it, and note in which families they differ."""
+    def replace(self, key: _Key, texts: tuple[bytes, ...]) -> list[int]:
+        """Take over an action's texts, none to let go of it; return in which families they differ."""
         before = self.texts.get(key, _NOTHING)
         if texts == _NOTHING:
             self.texts.pop(key, None)
         else:
             self.texts[key] = texts
-        self.outdated.update(index for index in range(len(FAMILIES)) if before[index] != texts[index])
+        return [index for index in range(len(FAMILIES)) if before[index] != texts[index]]
 
 
 class Exposition:
@@ -161,10 +160,11 @@ class Exposition:
         self._packing = threading.Lock()  # Taken before the other one, and held while blocks change.
         self._lock = threading.Lock()
         self._homes: dict[_Key, _Group] = {}
-        # These three are sets that keep their order.
+        # These two are sets that keep their order.
         self._groups: dict[_Group, None] = {}
         self._with_room: dict[_Group, None] = {}
-        self._outdated: dict[_Group, None] = {}
+        # The families of which a group's blocks are not those of its texts.
+        self._outdated: dict[_Group, set[int]] = {}
 
     def publish(self, tenant: str | None, state: ActionState) -> None:
         """Take over an action's new state; one without text, a retired one, leaves nothing behind."""
@@ -199,27 +199,26 @@ class Exposition:
                 return
             group = self._homes[key] = next(iter(self._with_room), None) or _Group()
             self._groups[group] = self._with_room[group] = None
-        group.replace(key, texts)
+        changed = group.replace(key, texts)
         if texts == _NOTHING:
             del self._homes[key]
             self._with_room[group] = None
         if len(group.texts) == _GROUP_ACTIONS:
             self._with_room.pop(group, None)
-        if group.outdated:
-            self._outdated[group] = None
+        if changed:
+            self._outdated.setdefault(group, set()).update(changed)
 
     def _pack(self) -> list[_Group]:
         """Compress what has changed, as of one moment; return the groups of that moment."""
         with self._lock:
-            changed = [(group, list(group.texts.values()), group.outdated) for group in self._outdated]
+            changed = [(group, list(group.texts.values()), indices) for group, indices in self._outdated.items()]
             for group, texts, _ in changed:
-                group.outdated = set()
                 if not texts:
                     self._groups.pop(group)
                     self._with_room.pop(group)
             self._outdated.clear()
             groups = list(self._groups)
-        for group, texts, outdated in changed:
-            for index in outdated:
+        for group, texts, indices in changed:
+            for index in indices:
                 group.blocks[index] = pack(b"".join([text[index] for text in texts]))
         return groups

@@ -8,13 +8,12 @@ import contextlib
 import errno
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from exporter.errors import Reason
-from exporter.status import STATUSES, Status
+from exporter.status import STATUSES, Status, shared
 from exporter.store import ActionState, Record, Source
 
 Key = tuple[str, str, str]
@@ -215,8 +214,7 @@ def _key(row: _Row) -> Key:
 
 def _record(action_id: str, row: _Row) -> Record:
     """Return what a row says, or raise ValueError for one that no record is written as."""
-    # Thousands of rows say one of a few words.
-    general_status = None if row[3] is None else sys.intern(_text(row[3]))
+    general_status = None if row[3] is None else shared(_text(row[3]))
     counts = tuple(row[4:13])
     failure, last_success, last_change, settled_at, retired, due, failures = row[13:20]
     times = [time for time in (last_success, last_change, settled_at, due) if time is not None]

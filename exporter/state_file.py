@@ -20,7 +20,7 @@ from typing import TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from exporter import state_database
-from exporter.errors import ExporterError
+from exporter.errors import StateFileInUseError
 from exporter.files import Fingerprint, fingerprint
 from exporter.state_database import Changes, UnusableError
 from exporter.store import Record, Source
@@ -30,10 +30,6 @@ T = TypeVar("T")
 _BUSY_SECONDS = 0.4  # Twice, for the attempt under way and a last one, it fits into what close waits.
 _OPENING_BUSY_SECONDS = 3.0  # What cannot be read at the start is lost, so that it is worth a wait.
 _LONGEST_PAUSE = 30  # As a multiple of the first one.
-
-
-class StateFileInUseError(ExporterError):
-    """Another process has the state file, and both would write it."""
 
 
 _TROUBLE = (OSError, sqlite3.Error, UnusableError, StateFileInUseError)

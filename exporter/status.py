@@ -50,7 +50,6 @@ _FINISHED = frozenset(
     }
 )
 _KNOWN = {word: word for word in (*_FINISHED, "PENDING", "IN_PROGRESS")}
-"""One text for each known general status, which thousands of actions share."""
 
 _MAX_COUNT = 2**53  # Beyond it a Prometheus sample, a float, cannot hold every integer.
 _MAX_STATUS_LENGTH = 1024
@@ -169,7 +168,12 @@ def _general_status(reply: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > _MAX_STATUS_LENGTH or not _encodable(value):
         raise _bad_response("'general_status' is not a text of reasonable length")
-    return _KNOWN.get(value, value)
+    return shared(value)
+
+
+def shared(general_status: str) -> str:
+    """Return the one text that thousands of actions share for a known general status; an unknown one as it is."""
+    return _KNOWN.get(general_status, general_status)
 
 
 def _encodable(text: str) -> bool:

@@ -6,7 +6,8 @@ The rule: polls are counted by the tenants. The exporter has one core, the tenan
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,9 +87,7 @@ def _single_rows(folder: Path, add: Add) -> None:
     windows, bare, paced = [], [], []
     for turn in range(_WINDOWS):
         with tenants(layout) as server:
-            config = prepare(folder / f"single-{turn}", layout, server.url)
-            with exporter(config, core=CORES[0]) as running:
-                time.sleep(_WARM_UP_SECONDS)
+            with _polling(folder / f"single-{turn}", layout, server) as running:
                 windows.append(watch(server, running, _SINGLE_WINDOW_SECONDS, scraped=False))
             bare.append(_bare(server, layout, _BARE_REQUESTS))
             paced.append(_bare(server, layout, _BARE_PACED_REQUESTS, pause_seconds=1 / PER_SECOND))
@@ -104,9 +103,7 @@ def _many_rows(folder: Path, add: Add) -> None:
     silent, scraped, bare = [], [], []
     for turn in range(_WINDOWS):
         with tenants(layout) as server:
-            config = prepare(folder / f"many-{turn}", layout, server.url)
-            with exporter(config, core=CORES[0]) as running:
-                time.sleep(_WARM_UP_SECONDS)
+            with _polling(folder / f"many-{turn}", layout, server) as running:
                 silent.append(watch(server, running, _WINDOW_SECONDS, scraped=False))
                 scraped.append(watch(server, running, _WINDOW_SECONDS, scraped=True))
             bare.append(_bare(server, layout, _BARE_REQUESTS))
@@ -129,13 +126,10 @@ def _scraped_rows(folder: Path, add: Add) -> None:
     """Compare polls with and without scrapes where these are large."""
     layout = Layout(_MANY, _LARGE_ACTIONS, _MANY * _LARGE_ACTIONS)
     silent, scraped = [], []
-    with tenants(layout) as server:
-        config = prepare(folder / "scraped", layout, server.url)
-        with exporter(config, core=CORES[0]) as running:
-            time.sleep(_WARM_UP_SECONDS)
-            for _ in range(_WINDOWS):
-                silent.append(watch(server, running, _WINDOW_SECONDS, scraped=False))
-                scraped.append(watch(server, running, _WINDOW_SECONDS, scraped=True))
+    with tenants(layout) as server, _polling(folder / "scraped", layout, server) as running:
+        for _ in range(_WINDOWS):
+            silent.append(watch(server, running, _WINDOW_SECONDS, scraped=False))
+            scraped.append(watch(server, running, _WINDOW_SECONDS, scraped=True))
     add(
         times_the_peer(
             f"polls per second, {layout.total:,} actions of {_MANY} tenants, on one core, scraped each second",
@@ -161,11 +155,8 @@ def tenant_rows(folder: Path, add: Add) -> None:
     with on_core(CORES[-1]):
         for count in _STEPS:
             layout = Layout(count, _ACTIONS, count * _ACTIONS)
-            with tenants(layout) as server:
-                config = prepare(folder / f"{count}", layout, server.url)
-                with exporter(config, core=CORES[0]) as running:
-                    time.sleep(_WARM_UP_SECONDS)
-                    window = watch(server, running, _STEP_SECONDS, scraped=True)
+            with tenants(layout) as server, _polling(folder / f"{count}", layout, server) as running:
+                window = watch(server, running, _STEP_SECONDS, scraped=True)
             add(
                 Row(
                     what=f"polls per second, {count} tenants at {PER_SECOND}/s, on one core",
@@ -174,6 +165,14 @@ def tenant_rows(folder: Path, add: Add) -> None:
                     note=f"{_share([window])}; scrapes {_latencies([window])}",
                 )
             )
+
+
+@contextmanager
+def _polling(folder: Path, layout: Layout, server: Tenants) -> Iterator[Program]:
+    """Run an exporter on the first core, and give it when its polls have come into their stride."""
+    with exporter(prepare(folder, layout, server.url), core=CORES[0]) as running:
+        time.sleep(_WARM_UP_SECONDS)
+        yield running
 
 
 def _bare(server: Tenants, layout: Layout, requests: int, *, pause_seconds: float = 0.0) -> float:

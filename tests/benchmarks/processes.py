@@ -5,7 +5,6 @@ The rule: nothing here knows what the readings should be.
 
 import http.client
 import os
-import re
 import socket
 import sys
 import time
@@ -13,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from abuse.watch import resident_bytes
 from support import HttpProcess, wait_until
 
 COMMAND = str(Path(sys.executable).with_name("cortex-xdr-exporter"))
 CORES = sorted(os.sched_getaffinity(0))
 
 _SILENCE_SECONDS = 180.0
-_RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 
 
 class Program(HttpProcess):
@@ -38,9 +37,7 @@ class Program(HttpProcess):
     @property
     def resident_megabytes(self) -> float:
         """How much memory it holds."""
-        found = _RESIDENT.search(Path(f"/proc/{self.pid}/status").read_text())
-        assert found, "the process has ended"
-        return int(found[1]) / 1024
+        return resident_bytes(self.pid) / 2**20
 
 
 @contextmanager

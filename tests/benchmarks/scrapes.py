@@ -31,7 +31,6 @@ _TURNS = 15
 _PUSHGATEWAY_TURNS = 10
 _PLAIN_TURNS = 5
 _WHOLE_TURNS = 3
-_LOOK_SECONDS = 0.05
 _REST_SECONDS = 0.1  # Between the answer that a tenant has sent and the text that is rendered of it.
 _TURN_SECONDS = 120.0
 _CROWD = 20
@@ -91,15 +90,20 @@ def add_rows(add: Add, what: str, measured: Measured, *, goals: bool = False, no
         add(Row(what=what, beside=f"{PUSHGATEWAY}: {NOT_INSTALLED}", goal=goal, note=note))
 
 
-def waiting_for(server: Tenants, layout: Layout) -> Callable[[], None]:
-    """Return what waits until each unfinished action has been polled since it was waited the last time."""
-    waited = [now()]
+def waiting_for(
+    server: Tenants, layout: Layout, *, began: float | None = None, look_seconds: float = 0.05
+) -> Callable[[], None]:
+    """Return what waits until each unfinished action has been polled since it was waited the last time.
+
+    The first time counts from ``began``, which is now where it is not given.
+    """
+    waited = [now() if began is None else began]
 
     def wait() -> None:
         deadline = now() + _TURN_SECONDS
         while server.since(waited[0]).distinct < layout.unfinished:
             assert now() < deadline, "not every action was polled"
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(look_seconds)
         time.sleep(_REST_SECONDS)
         waited[0] = now()
 
@@ -151,26 +155,13 @@ def _spread_rows(folder: Path, add: Add) -> None:
             ):
                 timed_scrape(all_of_it.port)
                 began = now()
-                wait = waiting_for_all(tenants_of_all, whole)
+                wait = waiting_for(tenants_of_all, whole, began=0.0, look_seconds=0.5)
                 once = measure(all_of_it, theirs, wait, turns=1, warm_up=False)
                 fewest = min(fewest, tenants_of_all.since(began).distinct)
                 for values, more_values in zip(taken, once, strict=True):
                     values.extend(more_values)
         note = f"{fewest:,} of {whole.total:,}"
         add_rows(add, "scrape, all changed, over 20 tenants", taken, note=note)
-
-
-def waiting_for_all(server: Tenants, layout: Layout) -> Callable[[], None]:
-    """Return what waits until each action has been polled since the tenants began."""
-
-    def wait() -> None:
-        deadline = now() + _TURN_SECONDS
-        while server.since(0.0).distinct < layout.total:
-            assert now() < deadline, "not every action was polled"
-            time.sleep(10 * _LOOK_SECONDS)
-        time.sleep(_REST_SECONDS)
-
-    return wait
 
 
 def _crowd_rows(quiet: Program, add: Add) -> None:

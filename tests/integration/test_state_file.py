@@ -18,7 +18,8 @@ from structlog.testing import LogCapture
 from support import ROOT, TIMEOUT_SECONDS, wait_until, wait_until_equal
 from support_namespaces import needs_namespaces, run_apart
 
-from exporter.state_file import StateFile, StateFileInUseError
+from exporter.errors import StateFileInUseError
+from exporter.state_file import StateFile
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState, Record, Source
 

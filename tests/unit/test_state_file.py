@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from structlog.testing import LogCapture
 from support import TIMEOUT_SECONDS, wait_until
 
-from exporter.errors import Reason
-from exporter.state_file import StateFile, StateFileInUseError
+from exporter.errors import Reason, StateFileInUseError
+from exporter.state_file import StateFile
 from exporter.status import STATUSES, Status
 from exporter.store import ActionState, Record, Source
 
