@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench soak abuse screenshots clean lint
+.PHONY: help demo check test bench soak abuse dashboards screenshots clean lint
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ soak: $(VENV)/.dev ## Inject faults by chance for MINUTES=10, then check that ev
 
 abuse: $(VENV)/.dev ## Attack the exporter with hostile clients, and hold what it does against bounds; CASES=drip,idle runs some
 	@PYTHONPATH=tests $(BIN)/python -m abuse.campaign $(if $(CASES),--only=$(CASES)) $(if $(JSON),--json=$(JSON))
+
+dashboards: $(VENV)/.dev ## Write the Grafana dashboards in the chart's files anew, after a change of helm/dashboards
+	@PYTHONPATH=helm $(BIN)/python -m dashboards
 
 screenshots: $(VENV)/.dev ## Take the pictures of the status page in docs/images, of the demo, with Chromium
 	@PYTHONPATH=tests $(BIN)/python tests/screenshots.py docs/images
