@@ -9,32 +9,49 @@ import yaml
 from support import HttpProcess, find_program, wait_until
 
 
-class PrometheusProcess(HttpProcess):
-    """Prometheus with a configuration, on a free loopback port, its storage in the folder."""
+class ConfiguredProcess(HttpProcess):
+    """A program of the Prometheus project with a configuration, on a free loopback port."""
 
-    def __init__(self, configuration: Mapping[str, Any], folder: Path) -> None:
-        program = find_program("prometheus")
-        assert program, "mark the test with needs('prometheus')"
+    def __init__(
+        self, program: str, configuration: Mapping[str, Any], folder: Path, storage: str, *arguments: str
+    ) -> None:
+        found = find_program(program)
+        assert found, f"mark the test with needs({program!r})"
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "prometheus.yaml"
+        file = folder / "configuration.yaml"
         file.write_text(yaml.safe_dump(dict(configuration)))
         super().__init__(
             [
-                program,
+                found,
                 f"--config.file={file}",
-                f"--storage.tsdb.path={folder / 'data'}",
+                f"--{storage}={folder / 'data'}",
                 "--web.listen-address=127.0.0.1:0",
-                "--log.level=debug",  # A failed scrape is a line of that level.
+                *arguments,
             ],
             folder,
         )
         try:
-            address = self.wait_for_log(r'msg="Listening on".* address=(\S+)')[1]
-            self.wait_for_log("Server is ready to receive web requests")
+            self.address = self.wait_for_log(r'msg="Listening on".* address=(\S+)')[1]
+            self.wait_until_ready()
         except BaseException:
             self.clean_up()
             raise
-        self.url = f"http://{address}"
+        self.url = f"http://{self.address}"
+
+    def wait_until_ready(self) -> None:
+        """Wait for what has to come after it listens."""
+
+
+class PrometheusProcess(ConfiguredProcess):
+    """Prometheus with a configuration."""
+
+    def __init__(self, configuration: Mapping[str, Any], folder: Path) -> None:
+        # A failed scrape is a line of that level.
+        super().__init__("prometheus", configuration, folder, "storage.tsdb.path", "--log.level=debug")
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers queries."""
+        self.wait_for_log("Server is ready to receive web requests")
 
     def api(self, path: str, **parameters: str) -> Any:
         """Ask ``/api/v1/…`` and return the answer's ``data``."""
@@ -86,7 +103,7 @@ def scrape_configuration(targets: Sequence[str], **more: object) -> dict[str, ob
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "scrape_configs": [
             {
-                "job_name": "cortex-xdr",
+                "job_name": "cortex-xdr-exporter",
                 "static_configs": [{"targets": [target.removeprefix("http://") for target in targets]}],
             }
         ],

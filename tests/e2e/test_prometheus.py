@@ -78,7 +78,7 @@ def test_prometheus_finds_what_a_tenant_holds_and_follows_it(
     server = prometheus([exporter.url])
 
     wait_until_equal(lambda: server.query(ENDPOINTS, "tenant", "action_id", "status"), endpoints_of(tenants))
-    assert server.query("up", "job") == {("cortex-xdr",): 1}
+    assert server.query("up", "job") == {("cortex-xdr-exporter",): 1}
     assert server.query("cortex_xdr_up", "tenant") == {("",): 1}
     info = server.query("cortex_xdr_script_execution_info", "tenant", "action_id", "general_status")
     assert info == infos_of(tenants)
@@ -169,7 +169,7 @@ def test_prometheus_sees_a_failing_action_and_its_recovery(
     wait_until_equal(success, {(first,): 1, (second,): 0, ("never-existed",): 0})
     assert errors() == {(second, "server_error"): 1, ("never-existed", "not_found"): 1}
     assert {action_id for action_id, _ in server.query(ENDPOINTS, "action_id", "status")} == {first}
-    assert server.query("up", "job") == {("cortex-xdr",): 1}
+    assert server.query("up", "job") == {("cortex-xdr-exporter",): 1}
 
     tenant.clear(second)
     wait_until_equal(errors, {("never-existed", "not_found"): 1})
