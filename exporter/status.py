@@ -34,9 +34,8 @@ STATUSES = (
 """The statuses that an endpoint can have within an action, in the order of :attr:`Status.counts`."""
 
 _FIELDS = tuple(f"endpoints_{status}" for status in STATUSES)
-_unfinished: Callable[[tuple[int, ...]], tuple[int, ...]] = itemgetter(
-    *(STATUSES.index(name) for name in ("pending", "in_progress", "pending_abort"))
-)
+_UNFINISHED = ("pending", "in_progress", "pending_abort")
+_unfinished: Callable[[tuple[int, ...]], tuple[int, ...]] = itemgetter(*map(STATUSES.index, _UNFINISHED))
 _FINISHED = frozenset(
     {
         "CANCELED",

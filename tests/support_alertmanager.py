@@ -20,7 +20,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Notified:
-    """A webhook receiver on loopback: what each receiver's last notification of an alert said, and when.
+    """A webhook receiver on loopback: what each receiver's last notification of an alert said.
 
     A receiver is the path that is posted to. An alert is known by its labels ``alertname`` and ``action_id``.
     """

@@ -45,6 +45,7 @@ LINK = f"/d/{UID}?${{__all_variables}}&${{__url_time_range}}&var-action_id=${{__
 
 _INFO = "cortex_xdr_script_execution_info"
 _LABELS = "cortex_xdr_script_execution_labels"
+_OF_TARGETS = "job, instance, namespace, service, pod, container, endpoint"
 _SUCCESS = "cortex_xdr_script_execution_poll_success"
 _ERROR = "cortex_xdr_script_execution_poll_error_info"
 _NO_COUNTS = "No counts"
@@ -172,11 +173,11 @@ def _labels() -> Table:
     panel = table(
         "Labels",
         "The action's own labels, from the configuration.",
-        rows(f"max without (job, instance) ({tenants(_LABELS, ONE)})"),
+        rows(f"max without ({_OF_TARGETS}) ({tenants(_LABELS, ONE)})"),
         width=10,
         height=4,
     )
-    return columns(panel, {"action_id": "Action", "tenant": "Tenant"}, hidden=["Value", "pod", "namespace"])
+    return columns(panel, {"action_id": "Action", "tenant": "Tenant"}, hidden=["Value"])
 
 
 def _over_time() -> list[Graph]:

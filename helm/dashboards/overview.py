@@ -179,7 +179,7 @@ def _trust() -> list[Stat]:
             "Request budget",
             "Requests that the intervals ask for, as a share of those allowed at the moment, of the tenant for "
             "which "
-            "that is highest. Above 100 % polls are late.",
+            "that is highest. Near 100 % and above polls are late.",
             now(f"max({share(*map(_rate_of, ('demand', 'limit')))})"),
             unit="percentunit",
             width=4,

@@ -13,7 +13,7 @@ LEFT = ("pending", "in_progress", "pending_abort")
 """The statuses of endpoints that still have to move."""
 
 FINISHED = "CANCELED|CANCELLED|ABORTED|EXPIRED|COMPLETED_PARTIAL|COMPLETED_SUCCESSFULLY|FAILED|TIMEOUT"
-"""The general statuses of actions whose counts are final, as in the rules."""
+"""The general statuses of actions whose counts are final; as in the rules, which need not be loaded for this."""
 
 ONE = 'action_id="$action_id"'
 """The matcher of the one action that a dashboard is about."""

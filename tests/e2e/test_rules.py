@@ -11,7 +11,7 @@ from support import ROOT
 from support_rules import RULES, TEST_FILES, alerts_of, check_rules, load, nodes, rules_of, run_rule_tests
 
 from exporter.exposition import FAMILIES
-from exporter.status import _FINISHED, STATUSES
+from exporter.status import _FINISHED, _UNFINISHED, STATUSES
 
 ALERTS = alerts_of(RULES)
 EXPRESSIONS = [pytest.param(rule["expr"], id=rule.get("alert") or rule["record"]) for rule in rules_of(RULES)]
@@ -111,13 +111,17 @@ def test_expression_keeps_the_rules_of_rules(expression: str) -> None:
 
 
 def test_expressions_name_what_the_exporter_knows() -> None:
-    """Statuses in rules exist, and the general statuses in them are those that the exporter takes for final."""
+    """Statuses in rules exist, and those taken for left, or for final, are those that the exporter does."""
     named: dict[str, set[str]] = {"status": set(), "general_status": set()}
+    left = set()
     for param in EXPRESSIONS:
         for selector in selectors(str(param.values[0])):
             for one in selector.matchers.matchers:
                 if one.name in named:
                     named[one.name].update(one.value.split("|"))
+                if "pending" in one.value:
+                    left.add(one.value)
+    assert left == {"|".join(_UNFINISHED)}
     assert named["status"] <= set(STATUSES)
     assert named["general_status"] == _FINISHED
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
-import yaml
 from dashboards.__main__ import rendered
 from dashboards.panels import STATUS_COLOURS
 from dashboards.queries import FINISHED
 from prometheus_client.parser import text_string_to_metric_families
-from support import ROOT
 from support_dashboards import EVERYTHING, FILES, Json, dashboards, expressions, filled, panels
+from support_rules import RULES, rules_of
 from support_tenant import tenant_snapshot
 
 from exporter.exposition import FAMILIES
@@ -22,21 +21,7 @@ from exporter.telemetry import Telemetry
 from exporter.tracking import FileState
 
 DASHBOARDS = dashboards()
-RULES_FILE = ROOT / "helm" / "cortex-xdr-exporter" / "files" / "rules.yaml"
-RULES = [rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]]
-RECORDED = {rule["record"] for rule in RULES if "record" in rule}
-WITHOUT_INSTANCE = "Recorded series are of actions and campaigns, and have no instance."
-EXCLUSIONS = {
-    ("matchers", "cortex-xdr-overview", "All done in"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-overview", "Pace"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-overview", "Actions"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-overview", "Campaigns"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-overview", "Failure ratio by campaign"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-action", "Done in"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-action", "Pace"): WITHOUT_INSTANCE,
-    ("matchers", "cortex-xdr-action", "Pace over time"): WITHOUT_INSTANCE,
-}
-"""Where a rule is broken on purpose, by rule, dashboard and panel; with the reason."""
+RECORDED = {rule["record"] for rule in rules_of(RULES) if "record" in rule}
 
 
 def walk(node: Any, inside: tuple[Any, ...] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -105,12 +90,17 @@ def breaks_promql(panel: Json) -> bool:
 
 
 def breaks_matchers(panel: Json) -> bool:
-    """Every selector is of the chosen jobs and instances."""
-    found = [re.findall(r"\{[^{}]*\}", target["expr"]) for target in panel["targets"]]
-    names = [selector for target in panel["targets"] for selector, _ in selectors(target["expr"])]
-    written = [braces for of_target in found for braces in of_target]
-    wanted = ('job=~"$job"', 'instance=~"$instance"')
-    return len(written) != len(names) or not all(matcher in braces for braces in written for matcher in wanted)
+    """Every selector is of the chosen jobs and instances; recorded series are of no instance."""
+    found = [
+        (name, braces)
+        for target in panel["targets"]
+        for name, braces in re.findall(r"([\w:]+)\{([^{}]*)\}", target["expr"])
+    ]
+    names = [name_of(selector) for target in panel["targets"] for selector, _ in selectors(target["expr"])]
+    return sorted(name for name, _ in found) != sorted(names) or not all(
+        'job=~"$job"' in braces and (name in RECORDED or 'instance=~"$instance"' in braces)
+        for name, braces in found
+    )
 
 
 def breaks_counters(panel: Json) -> bool:
@@ -147,11 +137,9 @@ BREAKS: list[Callable[[Json], bool]] = [
 
 @pytest.mark.parametrize("breaks", BREAKS, ids=lambda breaks: breaks.__name__.removeprefix("breaks_"))
 @pytest.mark.parametrize("uid", DASHBOARDS)
-def test_panels_keep_each_rule_but_where_excluded(uid: str, breaks: Callable[[Json], bool]) -> None:
-    """Each panel keeps each rule, or an exclusion says why not; none is left that is not needed."""
-    rule = breaks.__name__.removeprefix("breaks_")
-    broken = {panel["title"] for panel in panels(DASHBOARDS[uid]) if breaks(panel)}
-    assert broken == {panel for of, dashboard, panel in EXCLUSIONS if (of, dashboard) == (rule, uid)}
+def test_panels_keep_each_rule(uid: str, breaks: Callable[[Json], bool]) -> None:
+    """Each panel keeps each of the linter's rules."""
+    assert [panel["title"] for panel in panels(DASHBOARDS[uid]) if breaks(panel)] == []
 
 
 def test_files_are_what_the_code_makes() -> None:
@@ -256,7 +244,7 @@ def exposed() -> set[str]:
 def used() -> dict[str, str]:
     """Return each metric that dashboards or rules name, with one place that does."""
     places = [(f"{uid}: {one.panel}", one.expr) for uid, each in DASHBOARDS.items() for one in expressions(each)]
-    places += [(f"rules.yaml: {rule.get('record') or rule['alert']}", rule["expr"]) for rule in RULES]
+    places += [(f"rules.yaml: {rule.get('record') or rule['alert']}", rule["expr"]) for rule in rules_of(RULES)]
     return {name_of(selector): place for place, expr in places for selector, _ in selectors(expr)}
 
 
@@ -280,7 +268,7 @@ def test_variables_ask_for_metrics_that_exist() -> None:
 def test_statuses_are_those_of_the_exporter_and_of_the_rules() -> None:
     """Each status of endpoints has a colour, and an action counts as finished where the rules say so."""
     assert sorted(STATUS_COLOURS) == sorted(STATUSES)
-    assert [rule["record"] for rule in RULES if f'general_status=~"{FINISHED}"' in rule["expr"]] == [
+    assert [rule["record"] for rule in rules_of(RULES) if f'general_status=~"{FINISHED}"' in rule["expr"]] == [
         "action:cortex_xdr_unfinished:info"
     ]
 
