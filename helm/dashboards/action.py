@@ -7,7 +7,6 @@ from grafana_foundation_sdk.builders.timeseries import Panel as Graph
 
 from dashboards.panels import (
     GENERAL_COLOURS,
-    NEUTRAL,
     STATUS_COLOURS,
     coloured,
     columns,
@@ -23,18 +22,21 @@ from dashboards.panels import (
     word,
 )
 from dashboards.queries import (
-    ACTION,
+    BAD,
     COUNTS,
+    GENERAL_STATUS,
+    LABELS,
     LAST_CHANGE,
     LAST_SUCCESS,
     LEFT,
     ONE,
+    SUCCESS,
     actions,
     age,
     endpoints,
+    estimate,
     pace,
     progress,
-    recorded,
     share,
     tenants,
 )
@@ -43,10 +45,7 @@ UID = "cortex-xdr-action"
 LINK = f"/d/{UID}?${{__all_variables}}&${{__url_time_range}}&var-action_id=${{__value.raw:percentencode}}"
 """Where the ID of an action in another dashboard leads to."""
 
-_INFO = "cortex_xdr_script_execution_info"
-_LABELS = "cortex_xdr_script_execution_labels"
 _OF_TARGETS = "job, instance, namespace, service, pod, container, endpoint"
-_SUCCESS = "cortex_xdr_script_execution_poll_success"
 _ERROR = "cortex_xdr_script_execution_poll_error_info"
 _NO_COUNTS = "No counts"
 _NOT_POLLED = "Never polled well"
@@ -74,7 +73,7 @@ def _summary() -> list[Stat]:
             word(
                 "General status",
                 "The status of the whole, as the API spells it.",
-                now(actions(_INFO, ONE, by="general_status"), "{{general_status}}"),
+                now(actions(GENERAL_STATUS, ONE, by="general_status"), "{{general_status}}"),
                 width=7,
                 no_value=_NOT_POLLED,
             ),
@@ -85,8 +84,6 @@ def _summary() -> list[Stat]:
             "Endpoints that have come to an end, well or not, as a share of all.",
             now(progress(ONE)),
             unit="percentunit",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NO_COUNTS,
         ).decimals(0),
         stat(
@@ -94,17 +91,14 @@ def _summary() -> list[Stat]:
             "Endpoints that are pending, in progress or about to be aborted.",
             now(endpoints(LEFT, ONE)),
             unit="short",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NO_COUNTS,
         ),
         stat(
             "Done in",
             "How long what is left takes at the pace of the last half hour. Needs the recording rules.",
-            now(recorded("action:cortex_xdr_completion_seconds:estimate", ACTION, ONE)),
+            now(estimate(ONE)),
             unit="dtdurations",
             width=5,
-            steps=NEUTRAL,
             no_value="No estimate",
         ),
         stat(
@@ -113,8 +107,6 @@ def _summary() -> list[Stat]:
             "Needs the recording rules.",
             now(pace(ONE)),
             unit="suffix: /min",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NO_COUNTS,
         ).decimals(1),
     ]
@@ -128,7 +120,6 @@ def _counts() -> Stat:
             *(now(endpoints([status], ONE), status) for status in STATUS_COLOURS),
             unit="short",
             width=24,
-            steps=NEUTRAL,
             no_value=_NO_COUNTS,
         ),
         STATUS_COLOURS,
@@ -141,7 +132,7 @@ def _polls() -> list[Stat]:
             word(
                 "Last poll",
                 "Whether the last poll succeeded, and else the reason why not.",
-                now(f"{actions(_SUCCESS, ONE)} == 1", "succeeded"),
+                now(f"{actions(SUCCESS, ONE)} == 1", "succeeded"),
                 now(actions(_ERROR, ONE, by="reason"), "{{reason}}"),
                 width=6,
                 no_value="Not polled yet",
@@ -153,8 +144,6 @@ def _polls() -> list[Stat]:
             "How long ago the counts were read. A finished action is polled seldom: its counts are final.",
             now(age(LAST_SUCCESS, ONE)),
             unit="dtdurations",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NOT_POLLED,
         ),
         stat(
@@ -162,8 +151,6 @@ def _polls() -> list[Stat]:
             "How long ago a count or the general status last changed.",
             now(age(LAST_CHANGE, ONE)),
             unit="dtdurations",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NOT_POLLED,
         ),
     ]
@@ -173,7 +160,7 @@ def _labels() -> Table:
     panel = table(
         "Labels",
         "The action's own labels, from the configuration.",
-        rows(f"max without ({_OF_TARGETS}) ({tenants(_LABELS, ONE)})"),
+        rows(f"max without ({_OF_TARGETS}) ({tenants(LABELS, ONE)})"),
         width=10,
         height=4,
     )
@@ -181,7 +168,7 @@ def _labels() -> Table:
 
 
 def _over_time() -> list[Graph]:
-    bad = endpoints(["failed", "timeout"], ONE)
+    bad = endpoints(BAD, ONE)
     return [
         stacked(
             graph(
@@ -214,7 +201,7 @@ def _timelines() -> list[Timeline]:
             timeline(
                 "General status over time",
                 "When the action had which general status, as the API spells it.",
-                over_time(actions(_INFO, ONE, by="general_status"), "{{general_status}}"),
+                over_time(actions(GENERAL_STATUS, ONE, by="general_status"), "{{general_status}}"),
                 words={},
             ),
             GENERAL_COLOURS,
@@ -222,7 +209,7 @@ def _timelines() -> list[Timeline]:
         timeline(
             "Polls over time",
             "Whether the last poll succeeded, and while it did not, the reason.",
-            over_time(actions(_SUCCESS, ONE), "success"),
+            over_time(actions(SUCCESS, ONE), "success"),
             over_time(f"0 * {actions(_ERROR, ONE, by='reason')}", "{{reason}}"),
             words={"0": ("failed", "red"), "1": ("succeeded", "green")},
         ),

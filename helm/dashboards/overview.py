@@ -10,7 +10,6 @@ from dashboards.action import LINK
 from dashboards.panels import (
     BAD_FROM_ONE,
     GENERAL_COLOURS,
-    NEUTRAL,
     STATE_COLOURS,
     STATUS_COLOURS,
     bars,
@@ -28,16 +27,20 @@ from dashboards.panels import (
     timeline,
 )
 from dashboards.queries import (
+    BAD,
+    CHOSEN,
     COUNTS,
-    ESTIMATE,
-    LABELS,
+    GENERAL_STATUS,
+    LAG,
     LAST_CHANGE,
     LAST_SUCCESS,
     LEFT,
+    SUCCESS,
     actions,
     age,
     chosen,
     endpoints,
+    estimate,
     exporter,
     labelled,
     pace,
@@ -86,7 +89,6 @@ def _endpoints() -> list[Stat]:
             "Endpoints on which a script failed. Actions without counts, not polled yet or stale, are left out.",
             now(f"sum({chosen(endpoints(['failed']))})"),
             unit="short",
-            width=4,
             steps=BAD_FROM_ONE,
             no_value=_NO_COUNTS,
         ),
@@ -95,7 +97,6 @@ def _endpoints() -> list[Stat]:
             "Endpoints on which a script ran out of time. Actions without counts are left out.",
             now(f"sum({chosen(endpoints(['timeout']))})"),
             unit="short",
-            width=4,
             steps=[(None, "green"), (1, "orange")],
             no_value=_NO_COUNTS,
         ),
@@ -104,20 +105,16 @@ def _endpoints() -> list[Stat]:
             "Endpoints that are pending, in progress or about to be aborted, and actions that are not known to be "
             "finished. An action that was never polled, or whose counts are stale, is not known to be.",
             now(f"sum({chosen(endpoints(LEFT))})", "endpoints"),
-            now(f"count({unfinished()}) or 0 * count({LABELS})", "actions"),
+            now(f"count({unfinished()}) or 0 * count({CHOSEN})", "actions"),
             unit="short",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NO_COUNTS,
         ),
         stat(
             "All done in",
             "When the last action comes to its end at the pace of the last half hour. Actions that do not move "
             "have no estimate and are left out. Needs the recording rules.",
-            now(f"max({chosen(ESTIMATE)})"),
+            now(f"max({chosen(estimate())})"),
             unit="dtdurations",
-            width=4,
-            steps=NEUTRAL,
             no_value="No estimate",
         ),
         stat(
@@ -126,8 +123,6 @@ def _endpoints() -> list[Stat]:
             "Needs the recording rules.",
             now(f"sum({chosen(pace())})"),
             unit="suffix: /min",
-            width=4,
-            steps=NEUTRAL,
             no_value=_NO_COUNTS,
         ).decimals(1),
         stat(
@@ -135,7 +130,6 @@ def _endpoints() -> list[Stat]:
             "How long ago a count or the general status of any unfinished action last changed.",
             now(f"min({unfinished(age(LAST_CHANGE))})"),
             unit="dtdurations",
-            width=4,
             steps=[(None, "green"), (1800, "yellow"), (7200, "red")],
             no_value=_NOTHING_LEFT,
         ),
@@ -157,7 +151,7 @@ def _trust() -> list[Stat]:
         stat(
             "Actions whose polls fail",
             "Actions whose last poll failed: their counts are those of the last good one.",
-            now(f"sum({chosen('1 - ' + actions('cortex_xdr_script_execution_poll_success'))})"),
+            now(f"sum({chosen('1 - ' + actions(SUCCESS))})"),
             unit="short",
             width=5,
             steps=BAD_FROM_ONE,
@@ -172,7 +166,6 @@ def _trust() -> list[Stat]:
             now(f"min({scraped('up')})", "exporter"),
             unit="none",
             width=6,
-            steps=NEUTRAL,
             no_value="Not asked yet",
         ).mappings([mapping(up)]),
         stat(
@@ -182,16 +175,14 @@ def _trust() -> list[Stat]:
             "that is highest. Near 100 % and above polls are late.",
             now(f"max({share(*map(_rate_of, ('demand', 'limit')))})"),
             unit="percentunit",
-            width=4,
             steps=[(None, "green"), (0.8, "yellow"), (1, "red")],
             no_value="No tenant",
         ).decimals(0),
         stat(
             "Poll lag",
             "How late the most overdue poll of an unfinished action is.",
-            now(f"max({tenants('cortex_xdr_exporter_poll_lag_seconds')})"),
+            now(f"max({tenants(LAG)})"),
             unit="s",
-            width=4,
             steps=[(None, "green"), (60, "yellow"), (300, "red")],
             no_value="No tenant",
         ).decimals(0),
@@ -208,14 +199,14 @@ def _actions() -> Table:
         "A row for each action, the worst first; its ID leads to what is known of it. Without counts: not "
         "polled yet, "
         "or stale. The time to completion needs the recording rules.",
-        rows(LABELS),
-        rows(chosen(actions("cortex_xdr_script_execution_info", by="general_status"))),
+        rows(CHOSEN),
+        rows(chosen(actions(GENERAL_STATUS, by="general_status"))),
         rows(labelled(endpoints())),
         rows(labelled(progress())),
         rows(labelled(endpoints(["failed"]))),
         rows(labelled(endpoints(["timeout"]))),
         rows(labelled(endpoints(LEFT))),
-        rows(labelled(ESTIMATE)),
+        rows(labelled(estimate())),
         rows(labelled(age(LAST_SUCCESS))),
         rows(labelled(age(LAST_CHANGE))),
         height=12,
@@ -280,19 +271,19 @@ def _campaigns() -> Table:
     def of(expression: str) -> str:
         return f"sum by (tenant, campaign) ({labelled(expression)})"
 
-    bad = of(endpoints(["failed", "timeout"]))
-    estimate = recorded("campaign:cortex_xdr_completion_seconds:estimate", "tenant, campaign", _CAMPAIGN)
+    bad = of(endpoints(BAD))
+    still = recorded("campaign:cortex_xdr_completion_seconds:estimate", "tenant, campaign", _CAMPAIGN)
     panel = table(
         "Campaigns",
         "A row for each campaign, the worst first; the one without a name is of the actions that have none. The "
         "time to completion needs the recording rules.",
-        rows(f"count by (tenant, campaign) ({LABELS})"),
+        rows(f"count by (tenant, campaign) ({CHOSEN})"),
         rows(of(endpoints())),
         rows(f"1 - {share(of(endpoints(LEFT)), of(endpoints()))}"),
         rows(bad),
         rows(share(bad, of(endpoints()))),
         rows(of(endpoints(LEFT))),
-        rows(estimate),
+        rows(still),
         height=7,
     )
     names = {
@@ -314,7 +305,7 @@ def _campaigns() -> Table:
 
 
 def _polls() -> list[Graph]:
-    outcome = actions("cortex_xdr_script_execution_poll_success")
+    outcome = actions(SUCCESS)
     ages = unfinished(age(LAST_SUCCESS))
     return [
         graph(
@@ -352,8 +343,7 @@ def _requests() -> list[Graph]:
         graph(
             "Requests",
             "Requests per second to the API of each tenant: those sent, those that the intervals ask for, and "
-            "those "
-            "allowed at the moment.",
+            "those allowed at the moment.",
             over_time(f"sum by (job, tenant) (rate({sent}[$__rate_interval]))", "sent {{tenant}}"),
             over_time(_rate_of("demand"), "asked for {{tenant}}"),
             over_time(_rate_of("limit"), "allowed {{tenant}}"),
@@ -370,9 +360,7 @@ def _requests() -> list[Graph]:
         graph(
             "Poll lag by tenant",
             "How late the most overdue poll of an unfinished action is.",
-            over_time(
-                f"max by (job, tenant) ({tenants('cortex_xdr_exporter_poll_lag_seconds')})", "lag {{tenant}}"
-            ),
+            over_time(f"max by (job, tenant) ({tenants(LAG)})", "lag {{tenant}}"),
             unit="s",
         ),
     ]
@@ -396,8 +384,7 @@ def _itself() -> list[Graph | Timeline]:
         timeline(
             "Configuration and action files",
             "Whether the configuration, the web configuration and each action file can be used as they are. "
-            "While one "
-            "cannot, its last good content counts.",
+            "While one cannot, its last good content counts.",
             over_time(exporter(f"{prefix}_config_last_reload_successful"), "configuration {{instance}}"),
             over_time(exporter(f"{prefix}_web_config_last_reload_successful"), "web configuration {{instance}}"),
             over_time(exporter(f"{prefix}_action_file_last_read_successful"), "{{file}} {{instance}}"),

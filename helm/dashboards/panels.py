@@ -107,7 +107,13 @@ def over_time(expression: str, legend: str) -> Dataquery:
 
 
 def stat(
-    title: str, description: str, *queries: Dataquery, unit: str, width: int, steps: Steps, no_value: str
+    title: str,
+    description: str,
+    *queries: Dataquery,
+    unit: str,
+    no_value: str,
+    width: int = 4,
+    steps: Steps = NEUTRAL,
 ) -> Stat:
     """Make a big number; ``no_value`` says what it means that there is none."""
     panel = _common(Stat(), title, description, queries, unit=unit, width=width, height=4)
@@ -122,7 +128,7 @@ def stat(
 
 def word(title: str, description: str, *queries: Dataquery, width: int, no_value: str) -> Stat:
     """Make a big word: the name of the series."""
-    panel = stat(title, description, *queries, unit="none", width=width, steps=NEUTRAL, no_value=no_value)
+    panel = stat(title, description, *queries, unit="none", width=width, no_value=no_value)
     return panel.text_mode(BigValueTextMode.NAME)
 
 

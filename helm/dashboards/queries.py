@@ -18,8 +18,15 @@ FINISHED = "CANCELED|CANCELLED|ABORTED|EXPIRED|COMPLETED_PARTIAL|COMPLETED_SUCCE
 ONE = 'action_id="$action_id"'
 """The matcher of the one action that a dashboard is about."""
 
+BAD = ("failed", "timeout")
+"""The statuses of endpoints on which a script did not do what it should."""
 
+BUILD = "cortex_xdr_exporter_build_info"
 COUNTS = "cortex_xdr_script_execution_endpoints"
+GENERAL_STATUS = "cortex_xdr_script_execution_info"
+LABELS = "cortex_xdr_script_execution_labels"
+LAG = "cortex_xdr_exporter_poll_lag_seconds"
+SUCCESS = "cortex_xdr_script_execution_poll_success"
 LAST_CHANGE = "cortex_xdr_script_execution_last_change_timestamp_seconds"
 LAST_SUCCESS = "cortex_xdr_script_execution_last_success_timestamp_seconds"
 
@@ -40,13 +47,13 @@ def actions(metric: str, *matchers: str, by: str = "") -> str:
     return f"max by ({ACTION}{by and ', '}{by}) ({tenants(metric, *matchers)})"
 
 
-LABELS = actions("cortex_xdr_script_execution_labels", 'campaign=~"$campaign"', by="campaign, team")
+CHOSEN = actions(LABELS, 'campaign=~"$campaign"', by="campaign, team")
 """Each action of the chosen campaigns, with the labels that the tables show; its value is 1."""
 
 
 def chosen(expression: str) -> str:
     """Leave only the actions of the chosen campaigns."""
-    return f"({expression}) and on ({ACTION}) {LABELS}"
+    return f"({expression}) and on ({ACTION}) {CHOSEN}"
 
 
 def labelled(expression: str) -> str:
@@ -54,7 +61,7 @@ def labelled(expression: str) -> str:
 
     They are the many side: an action whose labels differ between two instances is there twice, and no error.
     """
-    return f"{LABELS} * on ({ACTION}) group_left () ({expression})"
+    return f"{CHOSEN} * on ({ACTION}) group_left () ({expression})"
 
 
 def endpoints(statuses: Iterable[str] = (), *matchers: str) -> str:
@@ -80,12 +87,12 @@ def age(metric: str, *matchers: str) -> str:
     return f"time() - {actions(metric, *matchers)}"
 
 
-def unfinished(expression: str = LABELS) -> str:
+def unfinished(expression: str = CHOSEN) -> str:
     """Leave only the actions of the chosen campaigns that are not known to be finished.
 
     Counts and general status both have to say so; an action without counts is not known to be.
     """
-    status = actions("cortex_xdr_script_execution_info", f'general_status=~"{FINISHED}"')
+    status = actions(GENERAL_STATUS, f'general_status=~"{FINISHED}"')
     finished = f"({endpoints(LEFT)} == 0) and on ({ACTION}) {status}"
     return f"({chosen(expression)}) unless on ({ACTION}) ({finished})"
 
@@ -101,11 +108,12 @@ def pace(*matchers: str) -> str:
     return f"0 - 60 * {recorded('action:cortex_xdr_endpoints_left:deriv30m', ACTION, *matchers)}"
 
 
-ESTIMATE = recorded("action:cortex_xdr_completion_seconds:estimate", ACTION)
-"""How long each action still takes; nothing for one that does not move."""
+def estimate(*matchers: str) -> str:
+    """Say how long each action still takes; nothing of one that does not move."""
+    return recorded("action:cortex_xdr_completion_seconds:estimate", ACTION, *matchers)
 
 
 def scraped(metric: str) -> str:
     """Select what Prometheus says of its scrapes, of exporters only: with every job chosen it knows many more."""
-    seen = f"last_over_time({exporter('cortex_xdr_exporter_build_info')}[$__range])"
+    seen = f"last_over_time({exporter(BUILD)}[$__range])"
     return f"{exporter(metric)} and on (job, instance) {seen}"

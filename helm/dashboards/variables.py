@@ -8,12 +8,11 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from dashboards.queries import exporter, tenants
+from dashboards.queries import BUILD, LABELS, exporter, tenants
 
 DATA_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 _ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
-_LABELS = "cortex_xdr_script_execution_labels"
 
 
 def data_source() -> builders.DatasourceVariable:
@@ -24,19 +23,18 @@ def data_source() -> builders.DatasourceVariable:
 
 def filters() -> list[builders.QueryVariable]:
     """Choose among exporters, tenants and campaigns; all of them at first."""
-    build = "cortex_xdr_exporter_build_info"
     return [
-        _several("job", "Job", build, ".+"),
-        _several("instance", "Instance", f'{build}{{job=~"$job"}}', ".+"),
+        _several("job", "Job", BUILD, ".+"),
+        _several("instance", "Instance", f'{BUILD}{{job=~"$job"}}', ".+"),
         # These labels are absent where tenants have no names, and from an action without a campaign.
         _several("tenant", "Tenant", exporter("cortex_xdr_exporter_tracked_actions"), ".*"),
-        _several("campaign", "Campaign", tenants(_LABELS), ".*"),
+        _several("campaign", "Campaign", tenants(LABELS), ".*"),
     ]
 
 
 def action_id() -> builders.QueryVariable:
     """Choose one action of the chosen campaigns; IDs count up, so that the newest comes first."""
-    series = tenants(_LABELS, 'campaign=~"$campaign"')
+    series = tenants(LABELS, 'campaign=~"$campaign"')
     return _query("action_id", "Action", series).sort(VariableSort.NUMERICAL_DESC)
 
 
