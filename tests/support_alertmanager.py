@@ -1,22 +1,17 @@
 """The real Alertmanager beside a test, and who is notified by it."""
 
 import json
-import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from support import ROOT
 from support_prometheus import ConfiguredProcess
-from support_rules import RULES, load
+from support_rules import load
 
 EXAMPLE = ROOT / "docs" / "alertmanager.yml"
-
-_DURATION = re.compile(r"\b(\d+)(s|m|h)\b")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Notified:
@@ -85,33 +80,6 @@ def example_configuration(notified: Notified) -> dict[str, Any]:
     return configuration
 
 
-def shortened_rules(factor: int) -> dict[str, Any]:
-    """Return the shipped rules with each duration, and each threshold in seconds, divided by the factor."""
-    rules = load(RULES)
-    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
-        rule["expr"] = re.sub(
-            r"> (\d{3,})$",
-            lambda match: f"> {int(match[1]) / factor:g}",
-            _shorten(rule["expr"], factor),
-            flags=re.MULTILINE,
-        )
-        if "for" in rule:
-            rule["for"] = _shorten(rule["for"], factor)
-    return rules
-
-
-def _shorten(text: str, factor: int) -> str:
-    return _DURATION.sub(lambda match: f"{round(1000 * int(match[1]) * _SECONDS[match[2]] / factor)}ms", text)
-
-
-def alerting(
-    rules: Mapping[str, Any], folder: Path, alertmanagers: Sequence[AlertmanagerProcess]
-) -> dict[str, Any]:
-    """Write rules into the folder; return what of a Prometheus configuration loads them and tells of alerts."""
-    file = folder / "rules.yaml"
-    file.write_text(yaml.safe_dump(dict(rules)))
-    targets = [alertmanager.address for alertmanager in alertmanagers]
-    return {
-        "rule_files": [str(file)],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": targets}]}]},
-    }
+def alerting(alertmanager: AlertmanagerProcess) -> dict[str, Any]:
+    """Return what of a Prometheus configuration tells Alertmanager of alerts."""
+    return {"alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]}}

@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from support import ROOT
+from dashboards.__main__ import FILES
 
-FILES = ROOT / "helm" / "cortex-xdr-exporter" / "files" / "dashboards"
 EVERYTHING = {
     "job": ".+",
     "instance": ".+",

@@ -1,6 +1,8 @@
 """Rules of Prometheus and their unit tests, as promtool runs them and as they are parsed."""
 
+import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from support import ROOT, find_program
 
 RULES = ROOT / "helm" / "cortex-xdr-exporter" / "files" / "rules.yaml"
 TEST_FILES = sorted((ROOT / "tests" / "rules").glob("*.test.yaml"))
+
+_DURATION = re.compile(r"\b(\d+)(s|m|h)\b")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -55,3 +60,29 @@ def nodes(expression: str) -> list[promql_parser.Expr]:
     found: list[promql_parser.Expr] = []
     promql_parser.walk(promql_parser.parse(expression), found.append)
     return found
+
+
+def shortened_rules(factor: int) -> dict[str, Any]:
+    """Return the shipped rules with each duration, and each threshold in seconds, divided by the factor."""
+    rules = load(RULES)
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        rule["expr"] = re.sub(
+            r"> (\d{3,})$",
+            lambda match: f"> {int(match[1]) / factor:g}",
+            _shorten(rule["expr"], factor),
+            flags=re.MULTILINE,
+        )
+        if "for" in rule:
+            rule["for"] = _shorten(rule["for"], factor)
+    return rules
+
+
+def _shorten(text: str, factor: int) -> str:
+    return _DURATION.sub(lambda match: f"{round(1000 * int(match[1]) * _SECONDS[match[2]] / factor)}ms", text)
+
+
+def loading(rules: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write rules into the folder; return what of a Prometheus configuration loads them."""
+    file = folder / "rules.yaml"
+    file.write_text(yaml.safe_dump(dict(rules)))
+    return {"rule_files": [str(file)]}

@@ -12,9 +12,9 @@ from support_alertmanager import (
     Notified,
     alerting,
     example_configuration,
-    shortened_rules,
 )
 from support_prometheus import PrometheusProcess, StartPrometheus
+from support_rules import loading, shortened_rules
 
 from exporter.simulator.lives import Counts, Fixed
 from exporter.simulator.tenant import Fault
@@ -67,7 +67,7 @@ def test_failing_endpoints_notify_the_team_until_the_action_retires(
         notified = stack.enter_context(Notified())
         alertmanager = AlertmanagerProcess(example_configuration(notified), tmp_path / "alertmanager")
         stack.callback(alertmanager.clean_up)
-        server = prometheus([exporter.url], **alerting(shortened_rules(60), tmp_path, [alertmanager]))
+        server = prometheus([exporter.url], **loading(shortened_rules(60), tmp_path), **alerting(alertmanager))
 
         wait_until_equal(notified.statuses, BEGIN)
         alert = notified.alerts["endpoint-ops", "CortexXDRScriptEndpointsFailed", FEW]

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from support import StartExporter, StartSimulator, api_section, make_tenant, wait_until_equal
-from support_alertmanager import alerting
 from support_dashboards import EVERYTHING, dashboards, expressions, filled
 from support_prometheus import PrometheusProcess, StartPrometheus
-from support_rules import RULES, load
+from support_rules import RULES, load, loading
 
 from exporter.simulator.lives import slow_rollout
 
@@ -92,7 +91,7 @@ def test_dashboards_show_data(
     exporter = exporter_process(
         {"poll": {"interval": "1s"}} | sections, f"--web.config.file={tmp_path / 'web.yaml'}"
     )
-    server = prometheus([exporter.url], **alerting(load(RULES), tmp_path, []))
+    server = prometheus([exporter.url], **loading(load(RULES), tmp_path))
     instance = exporter.url.removeprefix("http://")
 
     everything = EVERYTHING | HURRIED | {"job": "cortex-xdr-exporter"}

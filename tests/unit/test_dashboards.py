@@ -7,11 +7,11 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
-from dashboards.__main__ import rendered
+from dashboards.__main__ import FILES, rendered
 from dashboards.panels import STATUS_COLOURS
 from dashboards.queries import FINISHED
 from prometheus_client.parser import text_string_to_metric_families
-from support_dashboards import EVERYTHING, FILES, Json, dashboards, expressions, filled, panels
+from support_dashboards import EVERYTHING, Json, dashboards, expressions, filled, panels
 from support_rules import RULES, rules_of
 from support_tenant import tenant_snapshot
 
