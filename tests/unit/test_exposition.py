@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
@@ -379,11 +380,9 @@ def test_each_text_is_of_one_moment() -> None:
     assert any(texts)
     for text in texts:
         counts: dict[str, list[float]] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name.endswith(("_endpoints", "_timestamp_seconds")):
-                    key = sample.labels["tenant"] + sample.labels["action_id"]
-                    counts.setdefault(key, []).append(sample.value)
+        # By hand: there are hundreds of texts, and the parser is slow.
+        for action, value in re.findall(r'(?:_endpoints|_timestamp_seconds){([^}]*?"\d+")[^}]*} (\S+)', text):
+            counts.setdefault(action, []).append(float(value))
         assert all((len(values), len(set(values))) == (11, 1) for values in counts.values())
 
 
