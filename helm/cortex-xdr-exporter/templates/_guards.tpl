@@ -93,6 +93,9 @@
 {{- define "cortex-xdr-exporter.guards.workload" -}}
 {{- $problems := list }}
 {{- $values := .Values }}
+{{- if and $values.persistence.existingClaim (not $values.persistence.enabled) }}
+{{- $problems = append $problems "persistence.existingClaim: is without effect: set persistence.enabled" }}
+{{- end }}
 {{- $path := default "" (default dict $values.config.state).path }}
 {{- if and $path $values.persistence.enabled }}
 {{- $problems = append $problems "config.state.path: is set by the chart where persistence.enabled is true" }}
@@ -143,6 +146,11 @@
 {{- $web := .Values.web }}
 {{- if and $web.config $web.existingSecret.name }}
 {{- $problems = append $problems "web.config: does not go with web.existingSecret: give one of them" }}
+{{- end }}
+{{- with $web.config.tls_server_config }}
+{{- if not (or .cert_file .cert $web.tlsSecret) }}
+{{- $problems = append $problems "web.tlsSecret: is missing: there is no certificate (or web.config.tls_server_config.cert_file)" }}
+{{- end }}
 {{- end }}
 {{- if and $web.config.basic_auth_users (not $web.basicAuthSecret) }}
 {{- $problems = append $problems "web.basicAuthSecret: is missing: probes and monitors are asked for a password, too" }}
