@@ -10,7 +10,11 @@ from exporter.config import values
 from exporter.config.problems import Location, Problem, RefusedError, unknown_key
 from exporter.config.settings import Action
 
-_KEYS = ["id", "labels"]
+KEYS = {
+    "id": "What `run_script` returned, or the console shows under *Response*, *Action Center*.",
+    "labels": "What to group and select by: they appear on `cortex_xdr_script_execution_labels`.",
+}
+"""Their texts are those of docs/configuration.md."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -54,7 +58,7 @@ class _Reader:
             if action_id is not None:
                 self.actions.append(Action(id=action_id))
             return
-        if any(key not in _KEYS for key in entry):
+        if any(key not in KEYS for key in entry):
             self._refuse_unknown(index, entry)
         action_id = None
         if "id" in entry:
@@ -99,6 +103,6 @@ class _Reader:
 
     def _refuse_unknown(self, index: int, entry: dict[str, Any]) -> None:
         for key, value in entry.items():
-            if key not in _KEYS:
-                location, text = unknown_key(key, value, _KEYS)
+            if key not in KEYS:
+                location, text = unknown_key(key, value, list(KEYS))
                 self.problems.append(((index, *location), text))

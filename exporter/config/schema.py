@@ -27,7 +27,7 @@ from exporter.config.entries import read_entries
 from exporter.config.problems import Problem, RefusedError, dotted, unknown_key
 from exporter.config.settings import Action, ApiSettings, PollSettings
 
-_KEY_SOURCES = ("key_file", "key_env", "key")
+KEY_SOURCES = ("key_file", "key_env", "key")
 _TENANT_KEYS = ("api", "actions", "action_files")
 
 
@@ -126,24 +126,34 @@ class ApiSection(Section):
     """``api``: how a tenant is asked."""
 
     url: Annotated[str, PlainValidator(values.api_url)]
+    """`https://api-` and the tenant's FQDN, with nothing behind it."""
     key_id: Annotated[str, PlainValidator(values.key_id)]
+    """The key's number in Cortex XDR's list of API keys."""
     key_type: Annotated[Literal["advanced", "standard"], PlainValidator(values.key_type)] = _default(
         ApiSettings, "key_type"
     )
+    """The security level chosen when the key was made."""
     key_file: Annotated[values.Key | None, PlainValidator(_key_from_file)] = None
+    """A file that holds the key and nothing else, in which it may be rotated."""
     key_env: Annotated[values.Key | None, PlainValidator(_key_from_environment)] = None
+    """The environment variable that holds the key."""
     key: Annotated[values.Key | None, PlainValidator(values.key)] = None
+    """The key itself, in a file that then is a secret as a whole."""
     requests_per_second: Annotated[float, PlainValidator(values.requests_per_second)] = _default(
         ApiSettings, "requests_per_second"
     )
+    """The share of the tenant's 10 requests per second that the exporter may use."""
     timeout: Annotated[float, PlainValidator(values.timeout)] = _default(ApiSettings, "timeout_seconds")
+    """How long a whole request may take, from connecting to the last byte."""
     ca_file: Annotated[values.CaFile | None, PlainValidator(_ca_file)] = None
+    """Certificate authorities to trust, in PEM, as of a proxy that inspects TLS; else the public ones."""
     proxy_url: Annotated[SecretStr | None, PlainValidator(values.proxy_url)] = None
+    """For example `http://user:password@proxy.example.com:3128`; else as `HTTPS_PROXY` and `NO_PROXY` say."""
 
     @classmethod
     def conflicts(cls, raw: dict[str, Any]) -> Iterator[Problem]:
         """Yield unless there is one source of the key."""
-        given = [source for source in raw if source in _KEY_SOURCES]
+        given = [source for source in raw if source in KEY_SOURCES]
         if not given:
             yield (), "the key is missing: give one of key_file, key_env and key"
         for source in given[1:]:
@@ -192,18 +202,27 @@ class TenantSection(Section):
     """An entry of ``tenants``."""
 
     name: Annotated[str, PlainValidator(values.tenant_name)]
+    """The value of the label `tenant`. No two tenants have the same."""
     api: Api
+    """How this tenant is asked."""
     actions: Actions = ()
+    """The script executions to track in this tenant."""
     action_files: ActionFiles = []
+    """Files that list further ones."""
 
 
 class PollSection(Section):
     """``poll``: how often, and for how long."""
 
     interval: PositiveDuration = _default(PollSettings, "interval_seconds")
+    """How often an action is polled that is not finished."""
     settled_interval: PositiveDuration = _default(PollSettings, "settled_interval_seconds")
+    """How often one that is; also the longest time between two attempts where polls fail."""
     retire_after: Duration = _default(PollSettings, "retire_after_seconds")
+    """How long after it finished an action is polled and shown. 0s: for ever."""
     stale_after: Duration = _default(PollSettings, "stale_after_seconds")
+    """An unfinished action that could not be polled for this long loses its counts, instead of showing old ones.
+    At least twice the interval. 0s: it keeps them."""
 
     @classmethod
     def conflicts(cls, raw: dict[str, Any]) -> Iterator[Problem]:
@@ -231,17 +250,24 @@ class StateSection(Section):
     """``state``: what outlives a restart."""
 
     path: Annotated[Path | None, PlainValidator(_state_path)] = None
+    """A SQLite file that keeps what is known over a restart; else it is kept in memory only."""
 
 
 class FileSection(Section):
     """The whole file: one tenant at the top, or ``tenants``."""
 
     api: Api | None = None
+    """How the API of the one tenant is asked. Required, unless there are `tenants`."""
     actions: Actions = ()
+    """The script executions to track."""
     action_files: ActionFiles = []
+    """Files that list further ones. They are watched, and need no reload."""
     tenants: list[TenantSection] = []
+    """Several tenants, instead of the three above. Their metrics carry a label `tenant`."""
     poll: Annotated[PollSection, BeforeValidator(_mapping_or_nothing)] = PollSection()
+    """How often actions are polled, and for how long they are kept."""
     state: Annotated[StateSection, BeforeValidator(_mapping_or_nothing)] = StateSection()
+    """What outlives a restart."""
 
     @classmethod
     def conflicts(cls, raw: dict[str, Any]) -> Iterator[Problem]:
