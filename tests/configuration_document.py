@@ -154,7 +154,7 @@ wrong with it, not at all. A file that is mounted as a `subPath` in Kubernetes n
 
 The API key is the only one that is needed. Prefer `key_file`: the file can belong to the exporter's user alone,
 and the key in it can be rotated without a reload. With `key`, or a password in `proxy_url`, the configuration
-itself is a secret: in Kubernetes, not a ConfigMap.
+itself is a secret: in Kubernetes, not a ConfigMap. [docs/security.md](security.md) says what becomes of a key.
 """
 
 
