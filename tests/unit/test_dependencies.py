@@ -87,6 +87,7 @@ ROOMS: dict[str, set[str] | str] = {
     SIMULATOR: set(),
     "cli": ANYONE,
     "__main__": {"cli"},
+    "probe": set(),
 }
 
 # Who may import what is neither ours nor the standard library's.
