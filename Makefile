@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench soak abuse dashboards docs screenshots clean lint
+.PHONY: help demo check test bench soak abuse dashboards docs lock screenshots clean lint
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ dashboards: $(VENV)/.dev ## Write the Grafana dashboards in the chart's files an
 
 docs: $(VENV)/.dev ## Write docs/configuration.md anew, after a change of the configuration's models
 	@PYTHONPATH=tests $(BIN)/python tests/configuration_document.py
+
+lock: $(VENV)/.dev ## Lock the newest versions that pyproject.toml allows, for the image
+	@.ci/lock .ci --upgrade
 
 screenshots: $(VENV)/.dev ## Take the pictures of the status page in docs/images, of the demo, with Chromium
 	@PYTHONPATH=tests $(BIN)/python tests/screenshots.py docs/images
