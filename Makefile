@@ -59,6 +59,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet --output-format=concise
 	@$(BIN)/ruff format --check --quiet || { echo 'Not formatted: run $(BIN)/ruff format'; exit 1; }
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/hadolint Dockerfile
 
 # A virtual environment whose pip is missing was left by an attempt that failed.
 $(BIN)/pip:

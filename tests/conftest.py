@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from exporter.simulator.server import SimulatorServer  # noqa: E402 - as above
 from exporter.simulator.tenant import SimulatedTenant  # noqa: E402 - as above
 
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_MEASURED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
@@ -77,9 +78,16 @@ def prometheus(tmp_path: Path) -> Iterator[StartPrometheus]:
         yield start
 
 
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Take a sentence that the run ends with: what was seen, and is no matter of passing or failing."""
+    return request.config.stash[_MEASURED].append
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to count the tests that are left out, by program."""
+    """Begin to count the tests that are left out, by program, and to collect what was measured."""
     config.stash[_LEFT_OUT] = {}
+    config.stash[_MEASURED] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -98,7 +106,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left out, and how to get it; after what others sum up."""
+    """Say what was measured, what was left out, and how to get it; after what others sum up."""
+    if config.stash[_MEASURED]:
+        terminalreporter.section("measured")
+        for sentence in config.stash[_MEASURED]:
+            terminalreporter.line(sentence)
     left_out = config.stash[_LEFT_OUT]
     if left_out:
         packages = _packages()
