@@ -25,6 +25,7 @@ check: lint ## Lint, check types and run the unit tests: the quick part of make 
 
 test: ## Install what tests need, then check everything, with coverage: what CI runs
 	@PYTHON='$(PYTHON)' .ci/packages
+	@PYTHON='$(PYTHON)' .ci/helm
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -q --cov --cov-report=term
 

@@ -92,11 +92,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip tests whose programs are not installed."""
-    packages = _packages()
+    known = _remedies()
     for item in items:
         for mark in item.iter_markers("needs"):
             for program in mark.args:
-                if program not in packages:
+                if program not in known:
                     raise pytest.UsageError(f"{item.nodeid} needs {program!r}, which .ci/programs does not name")
                 if find_program(program) is None:
                     left_out = config.stash[_LEFT_OUT]
@@ -113,11 +113,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(sentence)
     left_out = config.stash[_LEFT_OUT]
     if left_out:
-        packages = _packages()
+        remedies = _remedies()
         terminalreporter.section("left out", yellow=True)
         for program, tests in sorted(left_out.items()):
             missing = f"{program} is not installed, which leaves out {tests} of the tests."
-            terminalreporter.line(f"{missing} On Debian: apt-get install {packages[program]}", yellow=True)
+            terminalreporter.line(f"{missing} {remedies[program]}", yellow=True)
         if _in_ci():
             terminalreporter.line("With CI=true nothing may be left out: the run fails.", red=True)
 
@@ -133,7 +133,9 @@ def _in_ci() -> bool:
     return os.environ.get("CI") == "true"
 
 
-def _packages() -> dict[str, str]:
-    """Return the Debian package of each program that tests may need."""
+def _remedies() -> dict[str, str]:
+    """Return how to get each program that tests may need."""
     lines = (ROOT / ".ci" / "programs").read_text().splitlines()
-    return dict(line.split() for line in lines if line and not line.startswith("#"))
+    packages = dict(line.split() for line in lines if line and not line.startswith("#"))
+    remedies = {program: f"On Debian: apt-get install {package}" for program, package in packages.items()}
+    return remedies | {"helm": "With npm: .ci/helm"}

@@ -27,6 +27,7 @@ TIMEOUT_SECONDS = 60.0
 """How long anything may take on a busy machine: what takes longer hangs."""
 
 _POLL_SECONDS = 0.02
+_BROUGHT_PATH = str(ROOT / ".cache" / "bin")
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 T = TypeVar("T")
@@ -58,8 +59,8 @@ def wait_until_equal(read: Callable[[], object], expected: object, *, timeout: f
 
 
 def find_program(name: str) -> str | None:
-    """Find a program on the PATH, or where the system keeps programs even if the PATH leaves that out."""
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_SYSTEM_PATH]))
+    """Find a program: one that .ci has brought, else on the PATH, else where the system keeps programs anyway."""
+    return shutil.which(name, path=os.pathsep.join([_BROUGHT_PATH, os.environ.get("PATH", ""), *_SYSTEM_PATH]))
 
 
 def make_tenant(
