@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench soak abuse dashboards docs lock screenshots clean lint
+.PHONY: help demo check test bench soak abuse dashboards docs lock chart screenshots clean lint
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ abuse: $(VENV)/.dev ## Attack the exporter with hostile clients, and hold what i
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards in the chart's files anew, after a change of helm/dashboards
 	@PYTHONPATH=helm $(BIN)/python -m dashboards
+
+chart: $(VENV)/.dev ## Write the chart's README anew, after a change of its values
+	@PYTHONPATH=helm $(BIN)/python -m chart_docs
 
 docs: $(VENV)/.dev ## Write docs/configuration.md anew, after a change of the configuration's models
 	@PYTHONPATH=tests $(BIN)/python tests/configuration_document.py
