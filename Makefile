@@ -43,8 +43,10 @@ abuse: $(VENV)/.dev ## Attack the exporter with hostile clients, and hold what i
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards in the chart's files anew, after a change of helm/dashboards
 	@PYTHONPATH=helm $(BIN)/python -m dashboards
 
-chart: $(VENV)/.dev ## Write the chart's README anew, after a change of its values
+chart: $(VENV)/.dev ## Write the chart's README, and the renderings that tests expect, anew, after a change of it
+	@PYTHON='$(PYTHON)' .ci/helm
 	@PYTHONPATH=helm $(BIN)/python -m chart_docs
+	@PYTHONPATH=tests $(BIN)/python tests/golden.py
 
 docs: $(VENV)/.dev ## Write docs/configuration.md anew, after a change of the configuration's models
 	@PYTHONPATH=tests $(BIN)/python tests/configuration_document.py

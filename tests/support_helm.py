@@ -1,0 +1,116 @@
+"""The chart: as helm renders, refuses and installs it, without a cluster and without a network."""
+
+import functools
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+from support import ROOT, find_program
+
+Json = dict[str, Any]
+Objects = Mapping[tuple[str, str], Json]
+"""Objects of Kubernetes by kind and name."""
+
+CHART = ROOT / "helm" / "cortex-xdr-exporter"
+CASES = [path.name.removesuffix("-values.yaml") for path in sorted((CHART / "ci").glob("*-values.yaml"))]
+CASE_NAMES = ["defaults", *CASES]
+RELEASE, NAMESPACE = "acme", "monitoring"
+FULL_NAME = f"{RELEASE}-{CHART.name}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which Kubernetes would take one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        """Build a mapping from a node."""
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
+            raise yaml.MarkedYAMLError(problem="a key is given twice", problem_mark=node.start_mark)
+        return mapping
+
+
+def case_values(name: str) -> Json:
+    """Return the values of ``ci/NAME-values.yaml``; none for ``defaults``."""
+    if name == "defaults":
+        return {}
+    values: Json = yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
+    return values
+
+
+def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run helm with values that it reads from its standard input."""
+    program = find_program("helm")
+    assert program, "mark the test with needs('helm')"
+    with tempfile.TemporaryDirectory() as home:
+        return subprocess.run(
+            [program, *arguments, "--values=-"],
+            input=json.dumps(values or {}),
+            env={"HOME": home, "KUBECONFIG": os.devnull},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def rendered_text(values: Mapping[str, Any] | None = None, *, release: str = RELEASE) -> str:
+    """Return all objects of the chart, those of its tests too, as text; fail the test if helm refuses."""
+    text, said = _template(release, json.dumps(values or {}))
+    if said:
+        pytest.fail(said)
+    return text
+
+
+def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE) -> Objects:
+    """Return all objects of the chart; fail the test if helm refuses."""
+    documents: Iterator[Json | None] = yaml.load_all(rendered_text(values, release=release), Loader=_Loader)
+    objects = [document for document in documents if document is not None]
+    named = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+    assert len(named) == len(objects), "two objects have the same kind and name"
+    return named
+
+
+def refusal(values: Mapping[str, Any]) -> str:
+    """Return what helm says when it refuses these values; fail the test if it does not."""
+    _, said = _template(RELEASE, json.dumps(values))
+    assert said, "helm takes these values"
+    return said
+
+
+@functools.cache
+def _template(release: str, values: str) -> tuple[str, str]:
+    run = helm("template", release, str(CHART), f"--namespace={NAMESPACE}", values=json.loads(values))
+    assert bool(run.returncode) == bool(run.stderr), f"helm says, and does not fail: {run.stderr}"
+    return run.stdout, run.stderr
+
+
+def notes(values: Mapping[str, Any] | None = None) -> str:
+    """Return what helm says after it has installed the chart."""
+    command = ("install", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client")
+    run = helm(*command, values=values)
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout.partition("\nNOTES:\n")[2]
+
+
+def of_kind(objects: Objects, kind: str) -> Json:
+    """Return the only object of that kind."""
+    (found,) = (one for (found, _), one in objects.items() if found == kind)
+    return found
+
+
+def pod_template(objects: Objects) -> Json:
+    """Return what the pods of the only Deployment or StatefulSet are made of."""
+    (workload,) = (one for (kind, _), one in objects.items() if kind in {"Deployment", "StatefulSet"})
+    template: Json = workload["spec"]["template"]
+    return template
+
+
+def exporter_container(objects: Objects) -> Json:
+    """Return the container that the exporter runs in."""
+    (container,) = (one for one in pod_template(objects)["spec"]["containers"] if one["name"] == "exporter")
+    return dict(container)
