@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("support", "support_prometheus")
+pytest.register_assert_rewrite("support", "support_helm", "support_prometheus")
 
 from support import (  # noqa: E402 - only modules imported after the line above show what differed
     ROOT,

@@ -68,7 +68,12 @@ def rendered_text(values: Mapping[str, Any] | None = None, *, release: str = REL
 
 def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE) -> Objects:
     """Return all objects of the chart; fail the test if helm refuses."""
-    documents: Iterator[Json | None] = yaml.load_all(rendered_text(values, release=release), Loader=_Loader)
+    return _parsed(rendered_text(values, release=release))
+
+
+@functools.cache
+def _parsed(text: str) -> Objects:
+    documents: Iterator[Json | None] = yaml.load_all(text, Loader=_Loader)
     objects = [document for document in documents if document is not None]
     named = {(one["kind"], one["metadata"]["name"]): one for one in objects}
     assert len(named) == len(objects), "two objects have the same kind and name"
