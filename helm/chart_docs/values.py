@@ -43,11 +43,11 @@ def type_of(key: str, schema: Json) -> str:
     """Return what a JSON schema asks of a value: its type, such as ``integer or null``, or what to choose from."""
     part = schema
     for name in key.split("."):
-        part = _resolved(part, schema).get("properties", {}).get(name, {})
+        part = _resolved(part, schema)["properties"][name]
     part = _resolved(part, schema)
     if "enum" in part:
         return " or ".join(_code(json.dumps(choice)) for choice in part["enum"])
-    types = part.get("type", "any")
+    types = part["type"]
     return " or ".join([types] if isinstance(types, str) else types)
 
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 from chart_docs.__main__ import CHART, README, rendered
-from chart_docs.values import table
+from chart_docs.values import table, values
 from support_rules import RULES, alerts_of
 
 from exporter import __version__
@@ -86,14 +86,14 @@ def parts(part: Json, path: str = "") -> Iterator[tuple[str, Json]]:
         yield from parts(choice, path)
 
 
-def keys(values: Json, part: Json, path: str = "") -> Iterator[tuple[str, bool, bool]]:
+def keys(given: Json, part: Json, path: str = "") -> Iterator[tuple[str, bool, bool]]:
     """Yield each key that values or the schema have in mappings that are not empty by default, and who has it."""
     known = resolved(part).get("properties", {})
-    for name in sorted({*values, *known}):
+    for name in sorted({*given, *known}):
         place = f"{path}.{name}".removeprefix(".")
-        yield place, name in values, name in known
-        if isinstance(values.get(name), dict) and values[name] and resolved(known[name]).get("properties"):
-            yield from keys(values[name], known[name], place)
+        yield place, name in given, name in known
+        if isinstance(given.get(name), dict) and given[name] and resolved(known[name]).get("properties"):
+            yield from keys(given[name], known[name], place)
 
 
 def schema_of(path: str) -> Json:
@@ -106,6 +106,12 @@ def test_readme_is_what_values_say() -> None:
     assert README.read_text() == rendered()
 
 
+def test_every_value_is_explained() -> None:
+    """No value is left without a comment above it."""
+    text = (CHART / "values.yaml").read_text()
+    assert [value.key for value in values(text) if not value.description] == []
+
+
 def test_table_takes_comments_defaults_and_types() -> None:
     """A comment is about the key below it, a mapping without one inside is a value, the schema has the types."""
     text = (
@@ -115,7 +121,7 @@ def test_table_takes_comments_defaults_and_types() -> None:
     properties = {
         "count": {"type": ["integer", "null"]},
         "plain": {"$ref": "#/definitions/map"},
-        "group": {"properties": {"name": {"enum": ["", "x"]}, "silent": {"type": "null"}}},
+        "group": {"type": "object", "properties": {"name": {"enum": ["", "x"]}, "silent": {"type": "null"}}},
         "open": {"type": "object"},
     }
     assert table(text, {"properties": properties, "definitions": {"map": {"type": "object"}}}) == (
@@ -123,7 +129,7 @@ def test_table_takes_comments_defaults_and_types() -> None:
         "|---|---|---|---|\n"
         "| `count` | integer or null | `1` | How many: one \\| two. |\n"
         '| `plain` | object | `{"a": [1, "é"]}` |  |\n'
-        "| `group` | any |  | About the group. |\n"
+        "| `group` | object |  | About the group. |\n"
         '| `group.name` | `""` or `"x"` | `""` | Inside. |\n'
         "| `group.silent` | null | `null` |  |\n"
         '| `open` | object | `{"any": {"a": 1}}` | Open. |\n'
@@ -141,7 +147,7 @@ def test_schema_and_values_have_the_same_keys() -> None:
     found = list(keys(VALUES, SCHEMA))
     assert len(found) > 100
     assert [place for place, _, known in found if not known and not place.startswith(tuple(OPEN))] == []
-    assert {place for place, given, _ in found if not given} == WITHOUT_DEFAULT
+    assert {place for place, has, _ in found if not has} == WITHOUT_DEFAULT
 
 
 def test_schema_refuses_unknown_keys_but_where_it_says() -> None:
