@@ -4,7 +4,7 @@ Rules and dashboards are left out: tests hold those against the chart's files.
 """
 
 from support import ROOT
-from support_helm import CASE_NAMES, case_values, notes, rendered_text
+from support_helm import CASE_NAMES, install
 
 GOLDEN = ROOT / "tests" / "fixtures" / "chart"
 _ELSEWHERE = {"prometheusRule": {"enabled": False}, "dashboards": {"enabled": False}}
@@ -12,8 +12,8 @@ _ELSEWHERE = {"prometheusRule": {"enabled": False}, "dashboards": {"enabled": Fa
 
 def golden_texts(case: str) -> dict[str, str]:
     """Return what the files of a case have to contain, by their names."""
-    values = case_values(case)
-    return {f"{case}.yaml": rendered_text(values | _ELSEWHERE), f"{case}.notes.txt": notes(values)}
+    objects, notes = install(case, _ELSEWHERE)
+    return {f"{case}.yaml": objects, f"{case}.notes.txt": notes}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,16 +35,19 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
+def case_file(name: str) -> Path:
+    """Return the file of a case's values; for ``defaults``, that of the chart."""
+    return CHART / "values.yaml" if name == "defaults" else CHART / "ci" / f"{name}-values.yaml"
+
+
 def case_values(name: str) -> Json:
-    """Return the values of ``ci/NAME-values.yaml``; none for ``defaults``."""
-    if name == "defaults":
-        return {}
-    values: Json = yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
+    """Return the values of a case; none for ``defaults``."""
+    values: Json = {} if name == "defaults" else yaml.safe_load(case_file(name).read_text())
     return values
 
 
 def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run helm with values that it reads from its standard input."""
+    """Run helm with values, which it reads from its standard input, over those of files among the arguments."""
     program = find_program("helm")
     assert program, "mark the test with needs('helm')"
     with tempfile.TemporaryDirectory() as home:
@@ -94,12 +98,17 @@ def _template(release: str, values: str) -> tuple[str, str]:
     return run.stdout, run.stderr
 
 
-def notes(values: Mapping[str, Any] | None = None) -> str:
-    """Return what helm says after it has installed the chart."""
-    command = ("install", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client")
-    run = helm(*command, values=values)
+def install(case: str, values: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an installation would make of a case's file and these values, and what helm says after it."""
+    run = helm(
+        *("install", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client"),
+        f"--values={case_file(case)}",
+        values=values,
+    )
     assert (run.returncode, run.stderr) == (0, "")
-    return run.stdout.partition("\nNOTES:\n")[2]
+    _, _, made = run.stdout.partition("\nDESCRIPTION: Dry run complete\n")
+    objects, _, notes = made.partition("\nNOTES:\n")
+    return objects, notes
 
 
 def of_kind(objects: Objects, kind: str) -> Json:

@@ -15,6 +15,7 @@ from support_helm import (
     NAMESPACE,
     RELEASE,
     Json,
+    case_file,
     case_values,
     exporter_container,
     helm,
@@ -78,7 +79,7 @@ def selects(selector: Json, labels: Json) -> bool:
 @EACH_CASE
 def test_chart_pleases_the_linter(case: str) -> None:
     """Helm has nothing to say against the chart, but that it has no picture."""
-    run = helm("lint", "--strict", str(CHART), values=case_values(case))
+    run = helm("lint", "--strict", str(CHART), f"--values={case_file(case)}")
     said = f"==> Linting {CHART}\n[INFO] Chart.yaml: icon is recommended\n\n1 chart(s) linted, 0 chart(s) failed\n"
     assert (run.returncode, run.stdout, run.stderr) == (0, said, "")
 

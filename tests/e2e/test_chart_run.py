@@ -26,6 +26,8 @@ from support_metrics import scrape
 from support_pod import Contents, Pod
 from support_tls import issue
 
+from exporter.config.yaml_loading import parse_yaml
+
 pytestmark = pytest.mark.needs("helm")
 
 AUTHORITY = trustme.CA()
@@ -116,6 +118,38 @@ def test_every_shard_finds_what_its_tenants_need(tmp_path: Path) -> None:
         assert (run.returncode, run.stderr) == (0, "")
         tenants += [line.partition(": tenant ")[2].partition(",")[0] for line in run.stdout.splitlines()[1:]]
     assert sorted(tenants) == ["Globex (Europe): 1 action", "acme: 1 action", "initech: 2 actions"]
+
+
+def test_actions_reach_the_exporter_as_written() -> None:
+    """IDs and labels that YAML could take for something else, and the largest number, come out as they went in."""
+    texts = [
+        "0x1F",
+        "1_000",
+        "1e3",
+        "0o17",
+        "017",
+        "1:30",
+        "yes",
+        "~",
+        "2024-01-01",
+        "'",
+        "#x",
+        "{{.Values}}",
+        "&a",
+        "|",
+    ]
+    labelled = {"id": "1", "labels": {"lines": "two\nlines\n", "empty": "", "off": "off", "number": 7}}
+    actions = [*texts, 2**53 - 1, labelled]
+    values = simulated("https://api-acme.xdr.us.paloaltonetworks.com")
+    values["config"]["actions"] = actions
+    values["actionLists"]["default"]["lists"] = {"campaign": actions}
+    files: dict[str, str] = {}
+    for (kind, _), one in render(values).items():
+        if kind == "ConfigMap":
+            files |= one["data"]
+    configuration, repeated = parse_yaml(files["config.yaml"])
+    assert (configuration["actions"], repeated) == (actions, [])
+    assert parse_yaml(files["default.campaign.yaml"]) == (actions, [])
 
 
 def simulated(url: str, **more: Json) -> Json:
