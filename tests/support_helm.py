@@ -18,10 +18,8 @@ Objects = Mapping[tuple[str, str], Json]
 """Objects of Kubernetes by kind and name."""
 
 CHART = ROOT / "helm" / "cortex-xdr-exporter"
-CASES = [path.name.removesuffix("-values.yaml") for path in sorted((CHART / "ci").glob("*-values.yaml"))]
-CASE_NAMES = ["defaults", *CASES]
+CASE_NAMES = ["defaults", *sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").iterdir())]
 RELEASE, NAMESPACE = "acme", "monitoring"
-FULL_NAME = f"{RELEASE}-{CHART.name}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,17 +60,12 @@ def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> "subproces
         )
 
 
-def rendered_text(values: Mapping[str, Any] | None = None, *, release: str = RELEASE) -> str:
-    """Return all objects of the chart, those of its tests too, as text; fail the test if helm refuses."""
+def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE) -> Objects:
+    """Return all objects of the chart, those of its tests too; fail the test if helm refuses."""
     text, said = _template(release, json.dumps(values or {}))
     if said:
         pytest.fail(said)
-    return text
-
-
-def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE) -> Objects:
-    """Return all objects of the chart; fail the test if helm refuses."""
-    return _parsed(rendered_text(values, release=release))
+    return _parsed(text)
 
 
 @functools.cache
