@@ -1,4 +1,4 @@
-"""The chart's README: ``make chart`` makes it of ``head.md`` and of what ``values.yaml`` says of each value.
+"""The chart's README: ``make chart`` makes it of ``README.md.in`` and of what ``values.yaml`` says of each value.
 
 It lies beside the chart, so that Helm packages the result alone.
 

@@ -11,7 +11,7 @@ README = CHART / "README.md"
 
 def rendered() -> str:
     """Return what the README has to contain."""
-    head = Path(__file__).with_name("head.md").read_text(encoding="utf-8")
+    head = Path(__file__).with_name("README.md.in").read_text(encoding="utf-8")
     values = (CHART / "values.yaml").read_text(encoding="utf-8")
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     return f"{head}\n{table(values, schema)}"
