@@ -121,7 +121,8 @@ class Store:
 class Container(BackgroundProcess):
     """An image that runs with a read-only root, no capabilities, no new privileges, and the user that it names.
 
-    No shell can be executed in it. Its network is its own, and has loopback alone, unless it shares the host's.
+    No shell can be executed in it. Its network is its own, and has loopback alone, unless it shares that of the
+    host, or of another container, as in a pod.
     """
 
     _numbers = count(1)
@@ -136,6 +137,7 @@ class Container(BackgroundProcess):
         entrypoint: Sequence[str] | None = None,
         mounts: Mapping[str, Path] | None = None,
         host_network: bool = False,
+        network_of: "Container | None" = None,
     ) -> None:
         runc = find_program("runc")
         assert runc
@@ -165,11 +167,19 @@ class Container(BackgroundProcess):
             {"destination": inside, "source": str(outside), "type": "bind", "options": ["bind", "ro"]}
             for inside, outside in bound.items()
         ]
-        if host_network:
-            spaces = spec["linux"]["namespaces"]
-            spec["linux"]["namespaces"] = [space for space in spaces if space["type"] != "network"]
+        spaces = [space for space in spec["linux"]["namespaces"] if space["type"] != "network"]
+        if network_of is not None:
+            spaces.append({"type": "network", "path": f"/proc/{network_of.pid}/ns/net"})
+        elif not host_network:
+            spaces.append({"type": "network"})
+        spec["linux"]["namespaces"] = spaces
         (bundle / "config.json").write_text(json.dumps(spec))
         super().__init__([*self._runc, "run", "--bundle", str(bundle), self._name], bundle)
+
+    @property
+    def pid(self) -> int:
+        """The number of its first process, as the host has it."""
+        return int(json.loads(run(*self._runc, "state", self._name))["pid"])
 
     def execute(self, *command: str) -> tuple[int, str, str]:
         """Run a command inside, as an exec probe does; return exit code, standard output and standard error."""

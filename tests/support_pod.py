@@ -6,56 +6,92 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from support import Mounted
+import trustme
+from support import KEY, Mounted
 from support_helm import Json, Objects, exporter_container, pod_template
+from support_tls import issue
 
 Contents = Mapping[tuple[str, str], Mapping[str, str]]
 """Files of ConfigMaps and Secrets, by kind and name."""
+
+AUTHORITY = trustme.CA()
+SERVER = issue(AUTHORITY, "127.0.0.1")
+CA = AUTHORITY.cert_pem.bytes().decode()
+PASSWORD = "not-a-real-password"
+WEB = """
+tls_server_config:
+  cert_file: /etc/cortex-xdr-exporter/tls/tls.crt
+  key_file: /etc/cortex-xdr-exporter/tls/tls.key
+  client_ca_file: /etc/cortex-xdr-exporter/tls/ca.crt
+  client_auth_type: RequireAndVerifyClientCert
+"""
+
+EXISTING: Contents = {
+    ("ConfigMap", "campaigns.soc"): {"more.yml": "[22519813685400]", "notes.txt": "no list"},
+    ("ConfigMap", "corporate-ca"): {"ca.crt": CA},
+    ("ConfigMap", "initech-actions"): {"laptops.json": "[22519813685401, 22519813685402]"},
+    ("Secret", "acme-api-key"): {"token": KEY},
+    ("Secret", "cortex-xdr-api-key"): {"key": KEY},
+    ("Secret", "cortex-xdr-exporter-password"): {"username": "prometheus", "password": PASSWORD},
+    ("Secret", "cortex-xdr-exporter-tls"): {"tls.crt": SERVER.certificate, "tls.key": SERVER.key, "ca.crt": CA},
+    ("Secret", "exporter-web"): {"web-config.yml": WEB},
+}
+"""What the cases of the chart name, and somebody else makes."""
 
 
 class Pod:
     """What an exporter in a pod sees of these objects, and of those that ``existing`` has beside the chart's.
 
     ``others`` are files that somebody else puts into the pod. Where a text or an argument names a place in the
-    pod, it gets the one in the folder.
+    pod, it gets the one in the folder, unless the folder is going to be ``in_place``.
     """
 
     def __init__(
-        self, objects: Objects, folder: Path, *, existing: Contents, others: Mapping[str, str] | None = None
+        self,
+        objects: Objects,
+        folder: Path,
+        *,
+        existing: Contents,
+        others: Mapping[str, str] | None = None,
+        in_place: bool = False,
     ) -> None:
         self.folder = folder
+        self._root = "" if in_place else str(folder)
         self._existing = existing
         self._mounts = exporter_container(objects).get("volumeMounts", [])
         places = [*(mount["mountPath"] for mount in self._mounts), *(others or {})]
         self._places = re.compile("|".join(re.escape(place) for place in places) or r"\b\B")
         for place, text in (others or {}).items():
-            path = Path(self.led(place))
+            path = self._path(place)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self._mounted: dict[str, Mounted] = {}
+        self._mounted: dict[Path, Mounted] = {}
         self.update(objects)
         self.arguments = [self.led(argument) for argument in exporter_container(objects)["args"]]
 
     def led(self, text: str) -> str:
         """Return a text whose places in the pod are those in the folder."""
-        return self._places.sub(lambda match: f"{self.folder}{match[0]}", text)
+        return self._places.sub(lambda match: f"{self._root}{match[0]}", text)
+
+    def _path(self, place: str) -> Path:
+        return self.folder / place.removeprefix("/")
 
     def update(self, objects: Objects) -> None:
         """Have the volumes hold what these objects say: at the start, and when they change while the pod runs."""
         volumes = {volume["name"]: volume for volume in pod_template(objects)["spec"].get("volumes", [])}
         contents = {**self._existing, **_contents(objects)}
         for mount in self._mounts:
-            place = self.led(mount["mountPath"])
+            path = self._path(mount["mountPath"])
             files = _files(volumes.get(mount["name"], {}), contents)
             if files is None:
-                Path(place).mkdir(parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
                 continue
             files = {name: self.led(text) for name, text in files.items()}
-            if place in self._mounted:
-                self._mounted[place].update(files)
+            if path in self._mounted:
+                self._mounted[path].update(files)
             else:
-                Path(place).parent.mkdir(parents=True, exist_ok=True)
-                self._mounted[place] = Mounted(Path(place), files)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._mounted[path] = Mounted(path, files)
 
 
 def _contents(objects: Objects) -> Contents:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import requests
-import trustme
 from support import (
     KEY,
     ROOT,
@@ -23,40 +22,15 @@ from support import (
 )
 from support_helm import CASE_NAMES, Json, case_values, exporter_container, render
 from support_metrics import scrape
-from support_pod import Contents, Pod
-from support_tls import issue
+from support_pod import CA, EXISTING, Pod
 
 from exporter.config.yaml_loading import parse_yaml
 
 pytestmark = pytest.mark.needs("helm")
 
-AUTHORITY = trustme.CA()
-SERVER = issue(AUTHORITY, "127.0.0.1")
-CA = AUTHORITY.cert_pem.bytes().decode()
 GOOD = ("poll_success", 1.0)
-PASSWORD = "not-a-real-password"
-WEB = """
-tls_server_config:
-  cert_file: /etc/cortex-xdr-exporter/tls/tls.crt
-  key_file: /etc/cortex-xdr-exporter/tls/tls.key
-  client_ca_file: /etc/cortex-xdr-exporter/tls/ca.crt
-  client_auth_type: RequireAndVerifyClientCert
-"""
-
 ADDRESS = re.compile(r"^(https?://)[a-z0-9.-]+:10642(/|$)")
 """A URL of the exporter, as a container has it among its arguments."""
-
-EXISTING: Contents = {
-    ("ConfigMap", "campaigns.soc"): {"more.yml": "[22519813685400]", "notes.txt": "no list"},
-    ("ConfigMap", "corporate-ca"): {"ca.crt": CA},
-    ("ConfigMap", "initech-actions"): {"laptops.json": "[22519813685401, 22519813685402]"},
-    ("Secret", "acme-api-key"): {"token": KEY},
-    ("Secret", "cortex-xdr-api-key"): {"key": KEY},
-    ("Secret", "cortex-xdr-exporter-password"): {"username": "prometheus", "password": PASSWORD},
-    ("Secret", "cortex-xdr-exporter-tls"): {"tls.crt": SERVER.certificate, "tls.key": SERVER.key, "ca.crt": CA},
-    ("Secret", "exporter-web"): {"web-config.yml": WEB},
-}
-"""What the cases name, and somebody else makes."""
 
 OTHERS = {"/vault/secrets/cortex-xdr": KEY}
 """Files that somebody else puts into the pod."""

@@ -1,6 +1,7 @@
 """The container image, built for real and run with a read-only root, without any rights, and without a shell."""
 
 import contextlib
+import functools
 import re
 import shutil
 import tarfile
@@ -12,11 +13,14 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from support import ROOT, TIMEOUT_SECONDS, configuration_text
+from support import KEY, ROOT, TIMEOUT_SECONDS, configuration_text, wait_until, wait_until_equal
+from support_helm import case_values, exporter_container, of_kind, render
 from support_image import BASE_NAME, BUILD_ARGUMENTS, Container, Store
 from support_namespaces import needs_namespaces
+from support_pod import EXISTING, Pod
 
 from exporter import __version__
+from exporter.simulator.demo import FIRST_ACTION_ID
 
 pytestmark = [pytest.mark.needs("buildah", "mmdebstrap", "runc"), needs_namespaces]
 
@@ -244,3 +248,42 @@ def test_container_compiles_nothing(container: StartContainer, arguments: list[s
     loaded = re.findall(r"^# code object from '?([^'\s]+)", started.log, re.MULTILINE)
     assert [name for name in loaded if not name.startswith("/opt/venv/bytecode/")] == []
     assert loaded
+
+
+@pytest.mark.needs("helm")
+def test_image_runs_as_the_chart_has_it(container: StartContainer, tmp_path: Path) -> None:
+    """Flags, files, probes and scrape of a rendered pod do what they are for, and a longer list is taken up."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "key").write_text(KEY)
+    simulated = container(
+        f"--key-file={FOLDER}/key", entrypoint=["python", "-m", "exporter.simulator"], mounts={FOLDER: keys}
+    )
+    wait_until(lambda: simulated.output, "the simulated tenant says where it is")
+    values = case_values("web")
+    values["config"]["api"]["url"] = "http://127.0.0.1:8443"
+    values["actionLists"] = {"default": {"lists": {"campaign": [FIRST_ACTION_ID]}}}
+    objects = render(values)
+    pod = Pod(objects, tmp_path / "pod", existing=EXISTING, in_place=True)
+    mounts = {FOLDER: pod.folder / FOLDER.removeprefix("/")}
+    running = container(*pod.arguments, mounts=mounts, network_of=simulated)
+    running.wait_for_log("msg=started")
+
+    probes = [asked["exec"] for name, asked in exporter_container(objects).items() if name.endswith("Probe")]
+    assert len(probes) == 3
+    for probe in probes:
+        wait_until_equal(functools.partial(running.execute, *probe["command"]), (0, "", ""))
+    (test,) = of_kind(objects, "Pod")["spec"]["containers"]
+    python, option, script, url = test["command"]
+    url = re.sub("//[a-z.-]+:", "//127.0.0.1:", url)
+    code, output, log = running.execute(python, option, script, url)
+    assert (code, log) == (0, "")
+    assert output.startswith("cortex_xdr_exporter_build_info{")
+
+    values["actionLists"]["default"]["lists"]["campaign"].append(FIRST_ACTION_ID + 1)
+    pod.update(render(values))
+    good = "cortex_xdr_script_execution_poll_success"
+    script = script.replace("cortex_xdr_exporter_build_info", good)
+    expected = "".join(f'{good}{{action_id="{FIRST_ACTION_ID + number}"}} 1\n' for number in range(2))
+    wait_until_equal(lambda: running.execute(python, option, script, url), (0, expected, ""))
+    assert running.halt() == 0
