@@ -24,8 +24,8 @@ FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/venv /opt/venv
 # A volume that is made here is writable, for state.path.
 COPY --from=build --chown=65532:65532 /build/state /var/lib/cortex-xdr-exporter
-ENV PATH=/opt/venv/bin:$PATH PYTHONPYCACHEPREFIX=/opt/venv/bytecode
-# Where config.yaml is looked for.
+# Where config.yaml is looked for is no place for code to be loaded from: PYTHONSAFEPATH.
+ENV PATH=/opt/venv/bin:$PATH PYTHONPYCACHEPREFIX=/opt/venv/bytecode PYTHONSAFEPATH=1
 WORKDIR /etc/cortex-xdr-exporter
 USER 65532:65532
 EXPOSE 10642

@@ -235,3 +235,57 @@ def test_mounts_are_seen_to_change(case: str) -> None:
     """Volumes are mounted as folders: what is mounted with ``subPath`` stays as it was when the pod began."""
     mounts = exporter_container(render(case_values(case))).get("volumeMounts", [])
     assert [mount for mount in mounts if "subPath" in mount or "subPathExpr" in mount] == []
+
+
+def test_texts_that_look_like_something_else_stay_texts() -> None:
+    """A release or a tenant whose name YAML could read as a number or a truth makes what Kubernetes takes."""
+    names = ["007", "1e3", "no"]
+    tenants = [{**TENANT["config"], "name": name} for name in names]
+    keys = {name: {"value": "not-a-real-key"} for name in names}
+    lists = {name: {"lists": {"1": ["1"]}} for name in names}
+    objects = render({"config": {"tenants": tenants}, "apiKeys": keys, "actionLists": lists}, release="1e3")
+    for one in objects.values():
+        kubernetes_validate.validate(one, VERSIONS[0], strict=True)
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "1e3"
+    assert set(objects["Secret", "1e3-cortex-xdr-exporter-api-keys"]["data"]) == set(names)
+
+
+def test_probes_can_be_left_out() -> None:
+    """A probe that is null is none."""
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    assert set(probes) <= set(exporter_container(render(TENANT)))
+    assert not set(probes) & set(exporter_container(render({**TENANT, **dict.fromkeys(probes)})))
+
+
+@pytest.mark.parametrize(
+    ("web", "kind"),
+    [
+        ({}, "httpGet"),
+        ({"tlsSecret": "tls"}, "httpGet"),
+        ({"config": {"rate_limit": {"interval": "1s", "burst": 1}}}, "exec"),
+        ({"existingSecret": {"name": "web"}}, "exec"),
+    ],
+)
+def test_probes_are_programs_where_kubelet_could_be_refused(web: Json, kind: str) -> None:
+    """A rate limit, and a file that the chart cannot look into, are for probes that know of refusals."""
+    container = exporter_container(render({**TENANT, "web": web}))
+    assert all(kind in asked for name, asked in container.items() if name.endswith("Probe"))
+
+
+def test_only_readiness_knows_the_password() -> None:
+    """A password that is changed at one end keeps nobody from seeing that the exporter works."""
+    container = exporter_container(render(case_values("web")))
+    commands = {name: asked["exec"]["command"] for name, asked in container.items() if name.endswith("Probe")}
+    named = {name for name, command in commands.items() if any("--credentials" in word for word in command)}
+    assert named == {"readinessProbe"}
+
+
+@pytest.mark.parametrize("selector", [None, {"matchLabels": {"team": "soc"}}])
+def test_spread_is_over_whom_it_says(selector: Json | None) -> None:
+    """A constraint's own selector is left as it is; without, one is of the exporter's pods."""
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    given = spread if selector is None else {**spread, "labelSelector": selector}
+    objects = render({**TENANT, "topologySpreadConstraints": [given]})
+    pods = {"matchLabels": of_kind(objects, "Service")["spec"]["selector"]}
+    made = pod_template(objects)["spec"]["topologySpreadConstraints"]
+    assert made == [{**spread, "labelSelector": selector or pods}]

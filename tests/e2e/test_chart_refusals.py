@@ -45,15 +45,19 @@ GUARDED: list[tuple[str, Json, list[str]]] = [
         ],
     ),
     (
-        "IDs that Helm would change",
+        "numbers that Helm would change",
         {
             "config": {"api": API, "actions": [str(TOO_LARGE), TOO_LARGE, {"id": TOO_LARGE}]},
             "apiKeys": KEYS,
-            "actionLists": {"default": {"lists": {"more": [1, TOO_LARGE]}}},
+            "actionLists": {"default": {"lists": {"more": [1, {"id": 2, "labels": {"ticket": TOO_LARGE}}]}}},
         },
         [
-            f"{place}: the ID is too large a number for Helm: put it in quotes"
-            for place in ("config.actions[1]", "config.actions[2]", "actionLists.default.lists.more[1]")
+            f"{place} is too large a number for Helm: put it in quotes"
+            for place in (
+                "config.actions[1]: the ID",
+                "config.actions[2]: the ID",
+                "actionLists.default.lists.more[1]: the ticket",
+            )
         ],
     ),
     (
@@ -77,7 +81,22 @@ GUARDED: list[tuple[str, Json, list[str]]] = [
         [
             (
                 "config.api.proxy_url: everybody who may read ConfigMaps could read its password: "
-                "set HTTPS_PROXY from a Secret in extraEnv"
+                "set HTTPS_PROXY from a Secret in extraEnv, and let networkPolicy.extraEgress lead there"
+            )
+        ],
+    ),
+    (
+        "password in the URL",
+        {"config": {"api": {**API, "url": "https://user:not-a-real-password@api-acme.example"}}, "apiKeys": KEYS},
+        ["config.api.url: everybody who may read ConfigMaps could read its credentials: it has none"],
+    ),
+    (
+        "proxy out of reach",
+        {**TENANT, "extraEnv": [{"name": "https_proxy", "value": "http://proxy:3128"}, {"name": "NO_PROXY"}]},
+        [
+            (
+                "extraEnv: https_proxy names a proxy, to which networkPolicy leaves no way: "
+                "add it to networkPolicy.extraEgress"
             )
         ],
     ),
@@ -211,6 +230,12 @@ GUARDED: list[tuple[str, Json, list[str]]] = [
 ]
 
 REFUSED: list[tuple[Json, str]] = [
+    ({"shards": None}, "'': missing property 'shards'"),
+    ({"image": {"repository": None}}, "'/image': missing property 'repository'"),
+    (
+        {"prometheusRule": {"alerts": {"CortexXDRApiDown": None}}},
+        "'/prometheusRule/alerts': missing property 'CortexXDRApiDown'",
+    ),
     ({"shard": 2}, "'': additional properties 'shard' not allowed"),
     ({"image": {"registry": "example.com"}}, "'/image': additional properties 'registry' not allowed"),
     (
@@ -221,6 +246,12 @@ REFUSED: list[tuple[Json, str]] = [
     ({"config": {"api": {**API, "keyId": 7}}}, "'/config/api': additional properties 'keyId' not allowed"),
     ({"config": {"api": {"url": API["url"]}}}, "'/config/api': missing property 'key_id'"),
     ({"config": {"poll": {"interval": 60}}}, "'/config/poll/interval': got number, want string"),
+    ({"config": {"poll": {"retire_after": 60}}}, "'/config/poll/retire_after': maximum: got 60, want 0"),
+    (
+        {"readinessProbe": {"terminationGracePeriodSeconds": 5}},
+        "'/readinessProbe': additional properties 'terminationGracePeriodSeconds' not allowed",
+    ),
+    ({"livenessProbe": {"successThreshold": 3}}, "'/livenessProbe/successThreshold': value must be 1"),
     ({"apiKeys": {"default": "not-a-real-key"}}, "'/apiKeys/default': got string, want object"),
     ({"apiKeys": {"default": {"value": 12345}}}, "'/apiKeys/default/value': got number, want string"),
     ({"shards": "3"}, "'/shards': got string, want integer"),

@@ -116,6 +116,7 @@ def test_image_says_how_it_is_run(image: Image) -> None:
         "Env": [
             "PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONPYCACHEPREFIX=/opt/venv/bytecode",
+            "PYTHONSAFEPATH=1",
         ],
         "WorkingDir": FOLDER,
         "ExposedPorts": {"10642/tcp": {}},
@@ -274,9 +275,9 @@ def test_image_runs_as_the_chart_has_it(container: StartContainer, tmp_path: Pat
     for probe in probes:
         wait_until_equal(functools.partial(running.execute, *probe["command"]), (0, "", ""))
     (test,) = of_kind(objects, "Pod")["spec"]["containers"]
-    python, option, script, url = test["command"]
+    *python, script, url = test["command"]
     url = re.sub("//[a-z.-]+:", "//127.0.0.1:", url)
-    code, output, log = running.execute(python, option, script, url)
+    code, output, log = running.execute(*python, script, url)
     assert (code, log) == (0, "")
     assert output.startswith("cortex_xdr_exporter_build_info{")
 
@@ -285,5 +286,5 @@ def test_image_runs_as_the_chart_has_it(container: StartContainer, tmp_path: Pat
     good = "cortex_xdr_script_execution_poll_success"
     script = script.replace("cortex_xdr_exporter_build_info", good)
     expected = "".join(f'{good}{{action_id="{FIRST_ACTION_ID + number}"}} 1\n' for number in range(2))
-    wait_until_equal(lambda: running.execute(python, option, script, url), (0, expected, ""))
+    wait_until_equal(lambda: running.execute(*python, script, url), (0, expected, ""))
     assert running.halt() == 0

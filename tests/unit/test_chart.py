@@ -40,7 +40,6 @@ OPEN = {
     "podMonitor.relabelings[]",
     "podMonitor.tlsConfig",
     "podSecurityContext",
-    "resources.claims[]",
     "securityContext",
     "serviceMonitor.metricRelabelings[]",
     "serviceMonitor.relabelings[]",
@@ -55,13 +54,13 @@ OPEN = {
 """Objects that take any key: fields that Kubernetes or the operator checks, and texts that the exporter checks."""
 
 WITHOUT_DEFAULT = {
+    "enabled",
     "global",
     "podDisruptionBudget.minAvailable",
     "podDisruptionBudget.unhealthyPodEvictionPolicy",
-    "resources.claims",
     *(f"{probe}Probe.initialDelaySeconds" for probe in ("startup", "liveness", "readiness")),
     *(f"{probe}Probe.successThreshold" for probe in ("startup", "liveness", "readiness")),
-    *(f"{probe}Probe.terminationGracePeriodSeconds" for probe in ("startup", "liveness", "readiness")),
+    *(f"{probe}Probe.terminationGracePeriodSeconds" for probe in ("startup", "liveness")),
 }
 """Values that may be given, and are none of the chart's own."""
 

@@ -48,13 +48,15 @@
 {{- $problems | toJson }}
 {{- end }}
 
-{{/* Helm reads numbers as floats, which hold integers up to 2^53: a larger ID would become another one. */}}
+{{/* Helm reads numbers as floats, which hold integers up to 2^53: a larger one would become another. */}}
 {{- define "cortex-xdr-exporter.guards.ids" -}}
 {{- $problems := list }}
 {{- range $index, $entry := .entries }}
 {{- $id := kindIs "map" $entry | ternary ($entry | default dict) (dict "id" $entry) }}
-{{- if and (not (kindIs "string" $id.id)) (gt (float64 $id.id) 9007199254740991.0) }}
-{{- $problems = append $problems (printf "%s[%d]: the ID is too large a number for Helm: put it in quotes" $.key $index) }}
+{{- range $name, $value := merge (dict "ID" $id.id) (default dict $id.labels) }}
+{{- if and (not (kindIs "string" $value)) (gt (float64 $value) 9007199254740991.0) }}
+{{- $problems = append $problems (printf "%s[%d]: the %s is too large a number for Helm: put it in quotes" $.key $index $name) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $problems | toJson }}
@@ -78,8 +80,11 @@
 {{- else if gt (len $sources) 1 }}
 {{- $problems = append $problems (printf "%s: give one of them" (join " and " $sources)) }}
 {{- end }}
+{{- if contains "@" (default "" $api.url) }}
+{{- $problems = append $problems (printf "%s.api.url: everybody who may read ConfigMaps could read its credentials: it has none" $key) }}
+{{- end }}
 {{- if contains "@" (default "" $api.proxy_url) }}
-{{- $problems = append $problems (printf "%s.api.proxy_url: everybody who may read ConfigMaps could read its password: set HTTPS_PROXY from a Secret in extraEnv" $key) }}
+{{- $problems = append $problems (printf "%s.api.proxy_url: everybody who may read ConfigMaps could read its password: set HTTPS_PROXY from a Secret in extraEnv, and let networkPolicy.extraEgress lead there" $key) }}
 {{- end }}
 {{- end }}
 {{- range $name, $given := .Values.apiKeys }}
@@ -93,6 +98,13 @@
 {{- define "cortex-xdr-exporter.guards.workload" -}}
 {{- $problems := list }}
 {{- $values := .Values }}
+{{- if and $values.networkPolicy.enabled (not $values.networkPolicy.extraEgress) }}
+{{- range $values.extraEnv }}
+{{- if regexMatch "(?i)^(https|all)_proxy$" (default "" .name) }}
+{{- $problems = append $problems (printf "extraEnv: %s names a proxy, to which networkPolicy leaves no way: add it to networkPolicy.extraEgress" .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and $values.persistence.existingClaim (not $values.persistence.enabled) }}
 {{- $problems = append $problems "persistence.existingClaim: is without effect: set persistence.enabled" }}
 {{- end }}

@@ -12,8 +12,8 @@
 {{- end }}
 
 {{- define "cortex-xdr-exporter.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "cortex-xdr-exporter.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "cortex-xdr-exporter.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "cortex-xdr-exporter.labels" -}}
@@ -23,7 +23,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   "app.kubernetes.io/version" (.Chart.AppVersion | toString)
   "app.kubernetes.io/managed-by" .Release.Service
   "helm.sh/chart" $chart) }}
-{{- merge $own .Values.commonLabels | toYaml }}
+{{- merge $own (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{- define "cortex-xdr-exporter.serviceAccountName" -}}
@@ -33,8 +33,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* metadata with what every object has; takes root, name, and where they differ namespace, labels and annotations. */}}
 {{- define "cortex-xdr-exporter.metadata" -}}
-name: {{ .name }}
-namespace: {{ default .root.Release.Namespace .namespace }}
+name: {{ .name | quote }}
+namespace: {{ default .root.Release.Namespace .namespace | quote }}
 labels:
   {{- merge (include "cortex-xdr-exporter.labels" .root | fromYaml) (default dict .labels) | toYaml | nindent 2 }}
 {{- with .annotations }}
@@ -59,5 +59,5 @@ annotations:
 {{/* Of the test's pod: a name of its own, so that no Service leads to it. */}}
 {{- define "cortex-xdr-exporter.testLabels" -}}
 app.kubernetes.io/name: {{ include "cortex-xdr-exporter.name" . | trunc 58 | trimSuffix "-" }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}

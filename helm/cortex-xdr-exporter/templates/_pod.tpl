@@ -24,16 +24,19 @@
 {{- end }}
 {{- end }}
 
-{{/* What a probe asks: as kubelet can, or by a program where that has to know a password or has no certificate. */}}
+{{/* What a probe asks: as kubelet can, or by a program where kubelet could be refused: it has no certificate, knows no
+     password, and takes a rate limit for an illness. Only whether the exporter is ready is told to nobody else. */}}
 {{- define "cortex-xdr-exporter.probe" -}}
 {{- $scheme := include "cortex-xdr-exporter.scheme" .root }}
-{{- if or .root.Values.web.basicAuthSecret (include "cortex-xdr-exporter.clientCertificates" .root) }}
+{{- $web := .root.Values.web }}
+{{- if or $web.existingSecret.name $web.basicAuthSecret $web.config.rate_limit (include "cortex-xdr-exporter.clientCertificates" .root) }}
 exec:
   command:
     - python
+    - -P
     - -m
     - exporter.probe
-    {{- if .root.Values.web.basicAuthSecret }}
+    {{- if and $web.basicAuthSecret (eq .path "/-/ready") }}
     - --credentials=/etc/cortex-xdr-exporter/credentials
     {{- end }}
     - {{ $scheme }}://127.0.0.1:10642{{ .path }}
@@ -64,7 +67,7 @@ httpGet:
 {{- end }}
 {{- range (include "cortex-xdr-exporter.actionConfigMaps" . | fromJson).names }}
 - name: actions-{{ sha256sum . | trunc 12 }}
-  mountPath: /etc/cortex-xdr-exporter/action-configmaps/{{ . }}
+  mountPath: {{ printf "/etc/cortex-xdr-exporter/action-configmaps/%s" . | quote }}
   readOnly: true
 {{- end }}
 {{- if include "cortex-xdr-exporter.webSecret" . }}
@@ -97,7 +100,7 @@ httpGet:
 {{- if not (include "cortex-xdr-exporter.demo" .) }}
 - name: config
   configMap:
-    name: {{ $fullname }}
+    name: {{ $fullname | quote }}
 {{- end }}
 {{- if .Values.apiKeys }}
 - name: keys
@@ -107,10 +110,10 @@ httpGet:
       {{- range $name, $given := .Values.apiKeys }}
       {{- $slug := include "cortex-xdr-exporter.slug" $name }}
       - secret:
-          name: {{ default (printf "%s-api-keys" $fullname) $given.existingSecret }}
+          name: {{ default (printf "%s-api-keys" $fullname) $given.existingSecret | quote }}
           items:
-            - key: {{ $given.existingSecret | empty | ternary $slug (default "key" $given.key) }}
-              path: {{ $slug }}
+            - key: {{ $given.existingSecret | empty | ternary $slug (default "key" $given.key) | quote }}
+              path: {{ $slug | quote }}
       {{- end }}
 {{- end }}
 {{- if include "cortex-xdr-exporter.makesActions" . }}
@@ -121,30 +124,30 @@ httpGet:
 {{- range (include "cortex-xdr-exporter.actionConfigMaps" . | fromJson).names }}
 - name: actions-{{ sha256sum . | trunc 12 }}
   configMap:
-    name: {{ . }}
+    name: {{ . | quote }}
 {{- end }}
 {{- with include "cortex-xdr-exporter.webSecret" . }}
 - name: web
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.web.tlsSecret }}
 - name: tls
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.web.basicAuthSecret }}
 - name: credentials
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if and .Values.persistence.enabled .Values.persistence.existingClaim }}
 - name: state
   persistentVolumeClaim:
-    claimName: {{ .Values.persistence.existingClaim }}
+    claimName: {{ .Values.persistence.existingClaim | quote }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -153,8 +156,11 @@ httpGet:
 
 {{- define "cortex-xdr-exporter.spreads" -}}
 {{- range .Values.topologySpreadConstraints }}
-{{- $own := dict "labelSelector" (dict "matchLabels" (include "cortex-xdr-exporter.selectorLabels" $ | fromYaml)) }}
-{{ merge (deepCopy .) $own | list | toYaml }}
+{{- $spread := deepCopy . }}
+{{- if not (hasKey . "labelSelector") }}
+{{- $_ := set $spread "labelSelector" (dict "matchLabels" (include "cortex-xdr-exporter.selectorLabels" $ | fromYaml)) }}
+{{- end }}
+{{ list $spread | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -162,13 +168,13 @@ httpGet:
 metadata:
   labels:
     {{- $labels := omit (include "cortex-xdr-exporter.labels" . | fromYaml) "app.kubernetes.io/managed-by" "helm.sh/chart" }}
-    {{- merge $labels .Values.podLabels | toYaml | nindent 4 }}
+    {{- merge $labels (default dict .Values.podLabels) | toYaml | nindent 4 }}
   {{- with .Values.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "cortex-xdr-exporter.serviceAccountName" . }}
+  serviceAccountName: {{ include "cortex-xdr-exporter.serviceAccountName" . | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with .Values.imagePullSecrets }}
@@ -209,8 +215,10 @@ spec:
         - name: http
           containerPort: 10642
       {{- range $name, $path := dict "startupProbe" "/-/healthy" "livenessProbe" "/-/healthy" "readinessProbe" "/-/ready" }}
+      {{- with index $.Values $name }}
       {{ $name }}:
-        {{- include "cortex-xdr-exporter.probe" (dict "root" $ "path" $path "fields" (index $.Values $name)) | trim | nindent 8 }}
+        {{- include "cortex-xdr-exporter.probe" (dict "root" $ "path" $path "fields" .) | trim | nindent 8 }}
+      {{- end }}
       {{- end }}
       {{- with .Values.resources }}
       resources:
