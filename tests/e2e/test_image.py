@@ -229,6 +229,17 @@ def test_container_checks_a_mounted_configuration(container: StartContainer, tmp
     )
 
 
+def test_container_loads_no_code_from_its_configuration(container: StartContainer, tmp_path: Path) -> None:
+    """A module among the configuration's files, where a probe is started, takes the place of no other."""
+    configuration = tmp_path / "configuration"
+    configuration.mkdir()
+    (configuration / "argparse.py").write_text("raise SystemExit")
+    asked = container(
+        "-m", "exporter.probe", "http://127.0.0.1:1/", entrypoint=["python"], mounts={FOLDER: configuration}
+    )
+    assert asked.wait() == (1, "", "not well: Connection refused\n")
+
+
 def test_container_without_configuration_says_so(container: StartContainer) -> None:
     """A container that was given nothing ends with 2 and a message."""
     assert container().wait() == (2, "", "config.yaml: cannot be read: no such file or directory\n")
