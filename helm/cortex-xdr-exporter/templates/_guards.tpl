@@ -38,22 +38,22 @@
 {{- end }}
 {{- end }}
 {{- range $tenants }}
-{{- $problems = concat $problems (include "cortex-xdr-exporter.guards.ids" (dict "key" (printf "%s.actions" .key) "entries" .actions) | fromJsonArray) }}
+{{- $problems = concat $problems (include "cortex-xdr-exporter.guards.numbers" (dict "key" (printf "%s.actions" .key) "entries" .actions) | fromJsonArray) }}
 {{- end }}
 {{- range $name, $given := .Values.actionLists }}
 {{- range $list, $entries := $given.lists }}
-{{- $problems = concat $problems (include "cortex-xdr-exporter.guards.ids" (dict "key" (printf "actionLists.%s.lists.%s" $name $list) "entries" $entries) | fromJsonArray) }}
+{{- $problems = concat $problems (include "cortex-xdr-exporter.guards.numbers" (dict "key" (printf "actionLists.%s.lists.%s" $name $list) "entries" $entries) | fromJsonArray) }}
 {{- end }}
 {{- end }}
 {{- $problems | toJson }}
 {{- end }}
 
 {{/* Helm reads numbers as floats, which hold integers up to 2^53: a larger one would become another. */}}
-{{- define "cortex-xdr-exporter.guards.ids" -}}
+{{- define "cortex-xdr-exporter.guards.numbers" -}}
 {{- $problems := list }}
 {{- range $index, $entry := .entries }}
-{{- $id := kindIs "map" $entry | ternary ($entry | default dict) (dict "id" $entry) }}
-{{- range $name, $value := merge (dict "ID" $id.id) (default dict $id.labels) }}
+{{- $action := kindIs "map" $entry | ternary $entry (dict "id" $entry) }}
+{{- range $name, $value := merge (dict "ID" $action.id) (default dict $action.labels) }}
 {{- if and (not (kindIs "string" $value)) (gt (float64 $value) 9007199254740991.0) }}
 {{- $problems = append $problems (printf "%s[%d]: the %s is too large a number for Helm: put it in quotes" $.key $index $name) }}
 {{- end }}
