@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support_helm import CHART, Json, refusal, render
+from support_helm import CHART, Json, helm, refusal, render
 
 pytestmark = pytest.mark.needs("helm")
 
@@ -25,6 +25,11 @@ GUARDED: list[tuple[str, Json, list[str]]] = [
             f"{key}: needs config.api or config.tenants: without, the exporter runs against a simulated tenant"
             for key in ("actionLists", "apiKeys", "persistence.enabled", "shards")
         ],
+    ),
+    (
+        "simulated tenant and another one",
+        {**TENANT, "demo": True},
+        ["demo: does not go with config: the exporter polls either"],
     ),
     (
         "one tenant and several",
@@ -229,6 +234,10 @@ GUARDED: list[tuple[str, Json, list[str]]] = [
     ),
 ]
 
+FORGOTTEN = (
+    "config: is empty: pass the values of the release again, or set demo to upgrade it to a simulated tenant"
+)
+
 REFUSED: list[tuple[Json, str]] = [
     ({"shards": None}, "'': missing property 'shards'"),
     ({"image": {"repository": None}}, "'/image': missing property 'repository'"),
@@ -295,9 +304,21 @@ def test_what_cannot_work_is_refused(values: Json, problems: list[str]) -> None:
     assert refusal(values) == head + "\n".join(problems) + tail
 
 
+def test_upgrade_does_not_turn_to_a_simulated_tenant_unasked() -> None:
+    """Values that were forgotten in an upgrade leave the release as it is, unless that is what is wanted."""
+
+    def upgraded(values: Json) -> tuple[int, str]:
+        run = helm("template", "acme", str(CHART), "--is-upgrade", values=values)
+        return run.returncode, run.stderr
+
+    code, said = upgraded({})
+    assert (code, FORGOTTEN in said.splitlines()) == (1, True)
+    assert upgraded({"demo": True}) == upgraded(TENANT) == (0, "")
+
+
 def test_every_guard_is_tried() -> None:
     """Each message that the templates have is among those above."""
-    said = "\n".join(problem for _, _, problems in GUARDED for problem in problems)
+    said = "\n".join([FORGOTTEN, *(problem for _, _, problems in GUARDED for problem in problems)])
     guards = (CHART / "templates" / "_guards.tpl").read_text()
     messages = re.findall(r'append \$problems (?:\(printf )?"(.*?)"', guards)
     assert len(messages) == guards.count("append $problems")

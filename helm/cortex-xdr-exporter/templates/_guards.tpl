@@ -23,6 +23,11 @@
 {{- $problems = append $problems (printf "%s: needs config.api or config.tenants: without, the exporter runs against a simulated tenant" $key) }}
 {{- end }}
 {{- end }}
+{{- if and .Release.IsUpgrade (not .Values.demo) }}
+{{- $problems = append $problems "config: is empty: pass the values of the release again, or set demo to upgrade it to a simulated tenant" }}
+{{- end }}
+{{- else if .Values.demo }}
+{{- $problems = append $problems "demo: does not go with config: the exporter polls either" }}
 {{- else if and $config.api $config.tenants }}
 {{- $problems = append $problems "config.tenants: does not go with config.api: make that one of the tenants" }}
 {{- else if not $tenants }}
