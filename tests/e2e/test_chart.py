@@ -1,5 +1,6 @@
 """The chart's objects: what Kubernetes and the Prometheus operator take, and how one finds the other."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,24 @@ def test_objects_are_what_the_operator_takes(case: str) -> None:
 def test_cases_have_every_kind_that_the_operator_takes() -> None:
     """Nothing that the definitions could find is left out of the cases."""
     assert set(crd_schemas()) <= {kind for case in CASE_NAMES for kind, _ in render(case_values(case))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "endpoints"),
+    [
+        ("ServiceMonitor", "serviceMonitor", "endpoints"),
+        ("PodMonitor", "podMonitor", "podMetricsEndpoints"),
+    ],
+)
+def test_monitor_takes_every_field_of_the_operator(kind: str, key: str, endpoints: str) -> None:
+    """Whatever the definitions have, the values may have, but for what the chart alone knows."""
+    fields = crd_schemas()[kind]["properties"]["spec"]["properties"]
+    values = json.loads((CHART / "values.schema.json").read_text())["properties"][key]["properties"]
+    ours = {"path", "port", "portNumber", "scheme", "targetPort"}
+    endpoint = set(fields[endpoints]["items"]["properties"])
+    assert endpoint - set(values["endpoint"]["properties"]) - set(values) == ours & endpoint
+    chosen = {endpoints, "namespaceSelector", "selector"}
+    assert set(fields) - set(values["spec"]["properties"]) == chosen
 
 
 @EACH_CASE
