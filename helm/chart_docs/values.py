@@ -43,20 +43,21 @@ def type_of(key: str, schema: Json) -> str:
     """Return what a JSON schema asks of a value: its type, such as ``integer or null``, or what to choose from."""
     part = schema
     for name in key.split("."):
-        part = _resolved(part, schema)["properties"][name]
-    part = _resolved(part, schema)
+        part = resolved(part, schema)["properties"][name]
+    part = resolved(part, schema)
     if "enum" in part:
         return " or ".join(_code(json.dumps(choice)) for choice in part["enum"])
     types = part["type"]
     return " or ".join([types] if isinstance(types, str) else types)
 
 
-def _resolved(part: Json, schema: Json) -> Json:
+def resolved(part: Json, schema: Json) -> Json:
+    """Return a part of a schema, or the definition that it names."""
     if "$ref" in part:
-        resolved: Json = schema
+        found: Json = schema
         for name in part["$ref"].removeprefix("#/").split("/"):
-            resolved = resolved[name]
-        return resolved
+            found = found[name]
+        return found
     return part
 
 

@@ -2,20 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 from chart_docs.__main__ import CHART, README, rendered
-from chart_docs.values import table, values
+from chart_docs.values import resolved, table, values
 from support_rules import RULES, alerts_of
 
 from exporter import __version__
 from exporter.config import schema, web
 
-Json = dict[str, Any]
+Json = Mapping[str, Any]
 
 VALUES: Json = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text())
@@ -65,15 +65,9 @@ WITHOUT_DEFAULT = {
 """Values that may be given, and are none of the chart's own."""
 
 
-def resolved(part: Json) -> Json:
-    """Return a part of the schema, or the definition that it names."""
-    reference = part.get("$ref")
-    return SCHEMA["definitions"][reference.rpartition("/")[2]] if reference else part
-
-
 def parts(part: Json, path: str = "") -> Iterator[tuple[str, Json]]:
     """Yield every part of the schema with its place, and those of an ``anyOf`` at the same one."""
-    part = resolved(part)
+    part = resolved(part, SCHEMA)
     yield path, part
     for name, inside in part.get("properties", {}).items():
         yield from parts(inside, f"{path}.{name}".removeprefix("."))
@@ -87,11 +81,11 @@ def parts(part: Json, path: str = "") -> Iterator[tuple[str, Json]]:
 
 def keys(given: Json, part: Json, path: str = "") -> Iterator[tuple[str, bool, bool]]:
     """Yield each key that values or the schema have in mappings that are not empty by default, and who has it."""
-    known = resolved(part).get("properties", {})
+    known = resolved(part, SCHEMA).get("properties", {})
     for name in sorted({*given, *known}):
         place = f"{path}.{name}".removeprefix(".")
         yield place, name in given, name in known
-        if isinstance(given.get(name), dict) and given[name] and resolved(known[name]).get("properties"):
+        if isinstance(given.get(name), dict) and given[name] and resolved(known[name], SCHEMA).get("properties"):
             yield from keys(given[name], known[name], place)
 
 

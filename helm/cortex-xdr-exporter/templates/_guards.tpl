@@ -72,7 +72,7 @@
 {{- range (include "cortex-xdr-exporter.tenants" . | fromJson).tenants }}
 {{- $key := .key }}
 {{- $name := .name }}
-{{- $api := default dict .api }}
+{{- $api := .api }}
 {{- $sources := list }}
 {{- if hasKey $.Values.apiKeys .name }}{{ $sources = append $sources (printf "apiKeys.%s" .name) }}{{ end }}
 {{- range list "key_file" "key_env" }}
@@ -85,7 +85,7 @@
 {{- else if gt (len $sources) 1 }}
 {{- $problems = append $problems (printf "%s: give one of them" (join " and " $sources)) }}
 {{- end }}
-{{- if contains "@" (default "" $api.url) }}
+{{- if contains "@" $api.url }}
 {{- $problems = append $problems (printf "%s.api.url: everybody who may read ConfigMaps could read its credentials: it has none" $key) }}
 {{- end }}
 {{- if contains "@" (default "" $api.proxy_url) }}
